@@ -36,7 +36,7 @@ CG_MUST_USE char *cg_buf_room(struct cg_buf *b, size_t n);
 void cg_buf_grew(struct cg_buf *b, size_t n);
 
 void cg_buf_consume(struct cg_buf *b, size_t n); /* drops n bytes in front */
-const char *cg_buf_cstr(struct cg_buf *b);       /* NUL-terminated view, valid until the next change */
+const char *cg_buf_cstr(struct cg_buf *b); /* NUL-terminated view, valid until the next change */
 CG_MUST_USE char *cg_buf_take(struct cg_buf *b); /* the NUL-terminated bytes, now the caller's */
 struct cg_slice cg_buf_slice(const struct cg_buf *b);
 

@@ -36,13 +36,13 @@
 #define CG_MAX(a, b) ((a) > (b) ? (a) : (b))
 
 /* The object that contains `member` at `ptr`. */
-#define CG_CONTAINER(ptr, type, member) ((type *)(void *)((char *)(ptr) - offsetof(type, member)))
+#define CG_CONTAINER(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
 /* Droppers for CG_OWN. All accept the empty value (NULL, -1). None changes errno. */
 void cg_drop_fd(int *fd);
-void cg_drop_free(void *pp);  /* any `T *`: frees *(void **)pp */
-void cg_drop_file(void *pp);  /* FILE * */
-void cg_drop_dir(void *pp);   /* DIR * */
+void cg_drop_free(void *pp); /* any `T *`: frees *(void **)pp */
+void cg_drop_file(void *pp); /* FILE * */
+void cg_drop_dir(void *pp);  /* DIR * */
 
 /* Ends the process with a message naming the broken invariant; active in release builds too. */
 #define CG_ASSERT(cond) ((cond) ? (void)0 : cg_panic(__FILE__, __LINE__, #cond))

@@ -1,6 +1,6 @@
 /* The one error object. Fallible functions return bool and take `struct cg_err *` last; context is
- * added on the way out, outermost first: "start sandbox cage-1f3a: open tap: Operation not permitted".
- * One table maps codes to their names on the wire, HTTP status and CLI exit code. */
+ * added on the way out, outermost first: "start sandbox cage-1f3a: open tap: Operation not
+ * permitted". One table maps codes to their names on the wire, HTTP status and CLI exit code. */
 #ifndef CG_BASE_ERR_H
 #define CG_BASE_ERR_H
 
@@ -49,6 +49,6 @@ bool cg_wrap(struct cg_err *e, const char *fmt, ...) CG_PRINTF(2, 3);
 const char *cg_code_name(enum cg_code code);      /* "not_found": stable, used on the wire */
 enum cg_code cg_code_from_name(const char *name); /* unknown names: CG_INTERNAL */
 int cg_code_http(enum cg_code code);              /* 404 */
-int cg_code_exit(enum cg_code code);              /* the CLI's exit code: 0 or 1; usage errors are 2 */
+int cg_code_exit(enum cg_code code); /* the CLI's exit code: 0 or 1; usage errors are 2 */
 
 #endif

@@ -120,8 +120,8 @@ static bool remove_at(int dir, const char *name, dev_t dev, int depth, struct cg
     if (dev != 0 && st.st_dev != dev)
         return cg_fail(e, CG_CONFLICT, "remove %s: something is mounted there", name);
     if (S_ISDIR(st.st_mode)) {
-        CG_OWN(cg_drop_fd) int fd =
-            openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        CG_OWN(cg_drop_fd)
+        int fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (fd < 0)
             return cg_fail_sys(e, "remove %s", name);
         if (!remove_entries(fd, st.st_dev, depth, e))

@@ -241,7 +241,7 @@ static bool parse_value(struct parser *p, struct cg_json *v);
 static bool same_key(const struct cg_json *obj, struct cg_slice key)
 {
     for (const struct cg_json *m = obj->child; m; m = m->next) {
-        if (m->key.n == key.n && memcmp(m->key.p, key.p, key.n) == 0)
+        if (m->key.n == key.n && (key.n == 0 || memcmp(m->key.p, key.p, key.n) == 0))
             return true;
     }
     return false;

@@ -20,7 +20,7 @@ void cg_jsonw_arr(struct cg_jsonw *w);
 void cg_jsonw_arr_end(struct cg_jsonw *w);
 void cg_jsonw_key(struct cg_jsonw *w, const char *key);
 
-void cg_jsonw_str(struct cg_jsonw *w, const char *s);          /* NULL is written as null */
+void cg_jsonw_str(struct cg_jsonw *w, const char *s); /* NULL is written as null */
 void cg_jsonw_strn(struct cg_jsonw *w, const char *s, size_t n);
 void cg_jsonw_int(struct cg_jsonw *w, int64_t v);
 void cg_jsonw_uint(struct cg_jsonw *w, uint64_t v);

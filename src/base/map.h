@@ -14,9 +14,9 @@ struct cg_map {
 void cg_map_init(struct cg_map *m);
 void cg_map_finish(struct cg_map *m); /* frees keys, never values */
 
-void *cg_map_get(const struct cg_map *m, const char *key);          /* NULL when absent */
-void *cg_map_put(struct cg_map *m, const char *key, void *value);   /* the value it replaced */
-void *cg_map_remove(struct cg_map *m, const char *key);             /* the value it had */
+void *cg_map_get(const struct cg_map *m, const char *key);        /* NULL when absent */
+void *cg_map_put(struct cg_map *m, const char *key, void *value); /* the value it replaced */
+void *cg_map_remove(struct cg_map *m, const char *key);           /* the value it had */
 
 /* Walks in no order; start with *at = 0; false at the end. Do not change the map in between:
  * collect keys first, then remove. */

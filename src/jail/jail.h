@@ -2,12 +2,13 @@
  *
  * caged-jail has two faces. The *broker* is started by caged-server before that gives up its rights
  * and is asked over a SOCK_SEQPACKET socketpair with one fixed struct and descriptors; it parses
- * nothing else. For each sandbox it forks a *keeper*, which outlives broker and server: it makes the
- * namespaces, tap, nft rules, cgroup and chroot, starts VMM and warden, waits for either to end,
- * ends the other, frees everything and exits. Both children die with the keeper (PDEATHSIG).
+ * nothing else. For each sandbox it forks a *keeper*, which outlives broker and server: it makes
+ * the namespaces, tap, nft rules, cgroup and chroot, starts VMM and warden, waits for either to
+ * end, ends the other, frees everything and exits. Both children die with the keeper (PDEATHSIG).
  *
  * A keeper holds a POSIX lock on `keeper.lock` in the sandbox's run directory for as long as it
- * lives, so that a restarted server (F_GETLK) knows which sandboxes live and their keepers' pids. */
+ * lives, so that a restarted server (F_GETLK) knows which sandboxes live and their keepers' pids.
+ */
 #ifndef CG_JAIL_JAIL_H
 #define CG_JAIL_JAIL_H
 
@@ -63,8 +64,8 @@ struct cg_jail_request {
 
 struct cg_jail_reply {
     uint32_t magic;
-    uint32_t ok; /* 1: VMM and warden run */
-    uint32_t code; /* enum cg_code when not ok */
+    uint32_t ok;       /* 1: VMM and warden run */
+    uint32_t code;     /* enum cg_code when not ok */
     uint32_t warnings; /* bits of enum cg_jail_warning */
     int32_t keeper_pid;
     int32_t warden_pid;
@@ -74,9 +75,9 @@ struct cg_jail_reply {
 
 /* Parts of the isolation that this machine does not give; shown in the sandbox's `isolation`. */
 enum cg_jail_warning {
-    CG_JAIL_NO_CGROUP = 1,   /* no cgroup v2 with cpu, memory and pids controllers */
-    CG_JAIL_ONE_UID = 2,     /* rootless: every sandbox has the same host uid */
-    CG_JAIL_NO_USERNS = 4,   /* as root, without a user namespace */
+    CG_JAIL_NO_CGROUP = 1, /* no cgroup v2 with cpu, memory and pids controllers */
+    CG_JAIL_ONE_UID = 2,   /* rootless: every sandbox has the same host uid */
+    CG_JAIL_NO_USERNS = 4, /* as root, without a user namespace */
 };
 
 enum cg_jail_cause { CG_JAIL_WARDEN_ENDED = 1, CG_JAIL_VMM_ENDED, CG_JAIL_KILLED, CG_JAIL_BROKEN };
@@ -84,8 +85,8 @@ enum cg_jail_cause { CG_JAIL_WARDEN_ENDED = 1, CG_JAIL_VMM_ENDED, CG_JAIL_KILLED
 /* Sent last, just before the reply socket closes. */
 struct cg_jail_end {
     uint32_t magic;
-    uint32_t cause;  /* enum cg_jail_cause: who ended first */
-    int32_t status;  /* its wait status */
+    uint32_t cause; /* enum cg_jail_cause: who ended first */
+    int32_t status; /* its wait status */
     uint32_t zero;
 };
 

@@ -2,8 +2,8 @@
  *
  * Used between warden and guest agent (virtio-serial, vsock) and between server and warden (unix
  * socket); docs/link-protocol.md is the specification. This is a state machine without I/O: feed it
- * the bytes that came, write out the bytes it has, so that it runs on libuv and on a bare epoll loop
- * alike and every input can be fuzzed. It never blocks and never calls back from inside
+ * the bytes that came, write out the bytes it has, so that it runs on libuv and on a bare epoll
+ * loop alike and every input can be fuzzed. It never blocks and never calls back from inside
  * cg_link_open, cg_link_send or cg_link_close; handlers run only from cg_link_feed.
  *
  * One side is the opener (server towards warden, warden towards agent), the other the acceptor.
@@ -74,8 +74,8 @@ void cg_link_fail(struct cg_link *l, const struct cg_err *why);
 struct cg_slice cg_link_output(struct cg_link *l);
 void cg_link_wrote(struct cg_link *l, size_t n);
 
-/* Opener: a new stream; NULL with CG_LIMIT when there are too many, CG_CLOSED when the link is dead.
- * `request` is a JSON object with "kind". */
+/* Opener: a new stream; NULL with CG_LIMIT when there are too many, CG_CLOSED when the link is
+ * dead. `request` is a JSON object with "kind". */
 CG_MUST_USE struct cg_link_stream *cg_link_open(struct cg_link *l, struct cg_slice request,
                                                 void *user, struct cg_err *e);
 
@@ -84,8 +84,9 @@ void cg_link_accept(struct cg_link_stream *s, struct cg_slice info);
 
 /* Queues bytes and returns how many were taken: fewer than n when credit or room ran out, then
  * on_writable comes later. */
-CG_MUST_USE size_t cg_link_send(struct cg_link_stream *s, unsigned channel, const char *p, size_t n);
-size_t cg_link_room(const struct cg_link_stream *s); /* what cg_link_send would take now */
+CG_MUST_USE size_t cg_link_send(struct cg_link_stream *s, unsigned channel, const char *p,
+                                size_t n);
+size_t cg_link_room(const struct cg_link_stream *s);    /* what cg_link_send would take now */
 size_t cg_link_pending(const struct cg_link_stream *s); /* queued, not yet in the output */
 
 void cg_link_eof(struct cg_link_stream *s, unsigned channel);

@@ -1,6 +1,7 @@
 /* uv_poll with direct read(2) and write(2): descriptors may be sockets, pipes or PTYs, and no
  * request objects are needed. A wake-up reads at most READS buffers, so that one busy stream leaves
- * room for the others. `destroy` inside a callback only marks; memory goes in uv's close callback. */
+ * room for the others. `destroy` inside a callback only marks; memory goes in uv's close callback.
+ */
 #include "loop/stream.h"
 
 #include <errno.h>

@@ -1,6 +1,7 @@
 /* A byte stream on a libuv loop, pulled rather than pushed: the stream asks its owner for output
  * when the descriptor can take it, and stops reading while the owner says so. No buffer of its own
- * grows; back-pressure is the default. Works for sockets, pipes and PTYs. One thread: the loop's. */
+ * grows; back-pressure is the default. Works for sockets, pipes and PTYs. One thread: the loop's.
+ */
 #ifndef CG_LOOP_STREAM_H
 #define CG_LOOP_STREAM_H
 

@@ -1,0 +1,195 @@
+/* Lists and finds templates: recipes joined with what was built of them, and imported images. */
+#include <dirent.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fs.h"
+#include "image/hash.h"
+#include "image/kernel.h"
+#include "image/template.h"
+
+enum { TEMPLATES_MAX = 1024 };
+
+static struct cg_template *add(struct cg_template_list *l)
+{
+    l->v = cg_realloc(l->v, (l->n + 1) * sizeof(*l->v));
+    l->v[l->n] = (struct cg_template){.name = NULL};
+    return &l->v[l->n++];
+}
+
+static void replace(char **text, const char *with)
+{
+    free(*text);
+    *text = with ? cg_strdup(with) : NULL;
+}
+
+/* A recipe whose template is not there: why. */
+static void judge_absent(const struct cg_image_config *c, const struct cg_recipe *r,
+                         struct cg_template *t)
+{
+    bool unavailable = false;
+    t->state = CG_TEMPLATE_ABSENT;
+    t->reason = cg_recipe_obstacle(r);
+    if (t->reason) {
+        t->state = CG_TEMPLATE_UNAVAILABLE;
+        return;
+    }
+    CG_OWN(cg_drop_free) char *lock = cg_format("template-%s", r->name);
+    if (cg_store_locked(c, lock)) {
+        t->state = CG_TEMPLATE_BUILDING;
+        return;
+    }
+    t->reason = cg_template_failure(c, r->name, &unavailable);
+    if (t->reason)
+        t->state = unavailable ? CG_TEMPLATE_UNAVAILABLE : CG_TEMPLATE_FAILED;
+}
+
+static void add_recipe(const struct cg_image_config *c, const struct cg_recipe *r,
+                       struct cg_template_list *l)
+{
+    struct cg_template *t = add(l);
+    struct cg_err absent = CG_ERR_INIT;
+    CG_OWN(cg_drop_free) char *fingerprint = NULL;
+    bool there = cg_template_load(c, r->name, t, &fingerprint, &absent);
+    if (!there || t->state != CG_TEMPLATE_READY) {
+        cg_template_finish(t);
+        judge_absent(c, r, t);
+        cg_strv_add_all(&t->contents, &r->check_names);
+    } else {
+        t->outdated = !cg_streq(fingerprint, r->fingerprint);
+    }
+    replace(&t->name, r->name);
+    replace(&t->description, r->description);
+    replace(&t->source, "recipe");
+    cg_strv_finish(&t->aliases);
+    cg_strv_add_all(&t->aliases, &r->aliases);
+    cg_strv_finish(&t->env);
+    cg_strv_add_all(&t->env, &r->env);
+}
+
+static int is_meta(const struct dirent *d)
+{
+    return d->d_name[0] != '.' && cg_has_suffix(d->d_name, ".json") &&
+           !cg_has_suffix(d->d_name, ".failed.json");
+}
+
+static void add_imported(const struct cg_image_config *c, const struct cg_recipes *recipes,
+                         struct cg_template_list *l)
+{
+    CG_OWN(cg_drop_free) char *dir = cg_format("%s/templates", c->images_dir);
+    struct dirent **names = NULL;
+    int n = scandir(dir, &names, is_meta, alphasort);
+    for (int i = 0; i < n; i++) {
+        CG_OWN(cg_drop_free)
+        char *name = cg_strndup(names[i]->d_name, strlen(names[i]->d_name) - strlen(".json"));
+        free(names[i]);
+        if (cg_recipes_find(recipes, name) || l->n >= TEMPLATES_MAX)
+            continue;
+        struct cg_err damaged = CG_ERR_INIT;
+        struct cg_template *t = add(l);
+        if (!cg_template_load(c, name, t, NULL, &damaged) || t->state != CG_TEMPLATE_READY) {
+            cg_template_finish(t);
+            l->n--;
+        }
+    }
+    free(names);
+}
+
+bool cg_image_list(const struct cg_image_config *c, struct cg_template_list *out, struct cg_err *e)
+{
+    struct cg_recipes recipes;
+    *out = (struct cg_template_list){.v = NULL};
+    if (!cg_recipes_load(c, &recipes, e))
+        return false;
+    for (size_t i = 0; i < recipes.n; i++)
+        add_recipe(c, &recipes.v[i], out);
+    add_imported(c, &recipes, out);
+    cg_recipes_finish(&recipes);
+    return true;
+}
+
+static bool unknown(const struct cg_template_list *l, const char *name, struct cg_err *e)
+{
+    CG_OWN(cg_strv_finish) struct cg_strv names = {.v = NULL};
+    for (size_t i = 0; i < l->n; i++) {
+        cg_strv_add(&names, l->v[i].name);
+        cg_strv_add_all(&names, &l->v[i].aliases);
+    }
+    CG_OWN(cg_drop_free) char *all = cg_strv_join(&names, ", ");
+    return cg_fail(e, CG_INVALID, "there is no template %.64s; valid are: %s", name, all);
+}
+
+static bool refuse(const struct cg_template *t, struct cg_err *e)
+{
+    switch (t->state) {
+    case CG_TEMPLATE_READY:
+        return true;
+    case CG_TEMPLATE_UNAVAILABLE:
+        return cg_fail(e, CG_UNAVAILABLE, "template %s cannot be had on this machine: %s", t->name,
+                       t->reason);
+    case CG_TEMPLATE_BUILDING:
+        return cg_fail(e, CG_UNAVAILABLE, "template %s is being built; try again when it is done",
+                       t->name);
+    case CG_TEMPLATE_FAILED:
+        return cg_fail(e, CG_UNAVAILABLE, "template %s could not be built: %s", t->name, t->reason);
+    case CG_TEMPLATE_ABSENT:
+        break;
+    }
+    return cg_fail(e, CG_UNAVAILABLE, "template %s is not built; run: caged image build %s",
+                   t->name, t->name);
+}
+
+/* Brings the initramfs up to date where we may write; else what is there must do. */
+static bool load_boot(const struct cg_image_config *c, struct cg_boot *boot, struct cg_err *e)
+{
+    static const struct cg_image_build quiet = {.templates = NULL};
+    struct cg_err stale = CG_ERR_INIT;
+    struct cg_task t;
+    cg_task_init(&t, c, &quiet, "initramfs");
+    bool fresh = cg_initramfs_build(&t, &stale);
+    if (!cg_boot_load(c, boot, e))
+        return e->code == CG_NOT_FOUND
+                   ? cg_fail(e, CG_UNAVAILABLE, "no kernel in %s; run: caged image build",
+                             c->images_dir)
+                   : false;
+    if (boot->initramfs_path && cg_fs_exists(boot->initramfs_path))
+        return true;
+    cg_boot_finish(boot);
+    if (!fresh)
+        *e = stale;
+    return fresh ? cg_fail(e, CG_INTERNAL, "no initramfs") : cg_wrap(e, "initramfs");
+}
+
+bool cg_image_resolve(const struct cg_image_config *c, const char *name, struct cg_image *out,
+                      struct cg_err *e)
+{
+    struct cg_template_list list;
+    *out = (struct cg_image){.kernel_path = NULL};
+    if (!cg_image_list(c, &list, e))
+        return false;
+    struct cg_template *found = NULL;
+    for (size_t i = 0; i < list.n && !found; i++)
+        if (cg_streq(list.v[i].name, name) || cg_strv_has(&list.v[i].aliases, name))
+            found = &list.v[i];
+    struct cg_boot boot = {.kernel_path = NULL};
+    bool ok = found ? refuse(found, e) : unknown(&list, name, e);
+    ok = ok && load_boot(c, &boot, e);
+    if (ok) {
+        struct cg_hash h;
+        char text[CG_HASH_TEXT];
+        cg_hash_init(&h);
+        cg_hash_field(&h, found->build_id);
+        cg_hash_field(&h, boot.kernel_path);
+        cg_hash_field(&h, boot.initramfs_id);
+        cg_hash_text(&h, text);
+        out->template = *found;
+        *found = (struct cg_template){.name = NULL};
+        out->kernel_path = CG_MOVE(boot.kernel_path);
+        out->kernel_version = CG_MOVE(boot.kernel_version);
+        out->initramfs_path = CG_MOVE(boot.initramfs_path);
+        out->fingerprint = cg_strndup(text, 32);
+    }
+    cg_boot_finish(&boot);
+    cg_template_list_finish(&list);
+    return ok;
+}

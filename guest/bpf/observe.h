@@ -50,8 +50,8 @@ typedef bool cg_observe_sink(void *ctx, const char *line, size_t n);
 enum { CG_OBSERVE_LINE = 64 * 1024 };
 
 /* Loads and attaches everything that this kernel takes; the result is the caller's. Needs /proc and
- * /sys mounted. NULL with *e set only when not even one part could be loaded; look at the status for
- * the rest. Under TCG it takes about half a second. */
+ * /sys mounted. NULL with *e set only when not even one part could be loaded; look at the status
+ * for the rest. Under TCG it takes about half a second. */
 CG_MUST_USE struct cg_observe *cg_observe_start(const struct cg_observe_config *config,
                                                 struct cg_err *e);
 
@@ -62,9 +62,9 @@ const struct cg_observe_status *cg_observe_status(const struct cg_observe *o);
  * wake-up per event more than doubles the time of a storm). Owned by the object. */
 int cg_observe_fd(const struct cg_observe *o);
 
-/* Formats what waits in the rings, oldest first, and gives it to the sink; then `gap` lines that are
- * due. Stops after about max_bytes of lines (the descriptor stays readable then); SIZE_MAX drains
- * all that was there at the call. Returns the number of records taken. */
+/* Formats what waits in the rings, oldest first, and gives it to the sink; then `gap` lines that
+ * are due. Stops after about max_bytes of lines (the descriptor stays readable then); SIZE_MAX
+ * drains all that was there at the call. Returns the number of records taken. */
 unsigned cg_observe_drain(struct cg_observe *o, cg_observe_sink *sink, void *ctx, size_t max_bytes);
 
 /* Call every 5 s: drains all, then a `beat` line with the kernel's counters, then a `gap` line with

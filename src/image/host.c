@@ -111,13 +111,17 @@ static void pick_mirrors(char *text, const char *codename, struct mirrors *m)
     }
 }
 
-static bool find_mirrors(const struct cg_host *h, struct mirrors *m, struct cg_err *e)
+/* With `listed` only sources whose lists are on disk, by the names that the archives give
+ * themselves; without, all sources, by the names in the configuration. */
+static bool ask_mirrors(const struct cg_host *h, bool listed, struct mirrors *m, struct cg_err *e)
 {
     CG_OWN(cg_drop_buf) struct cg_buf text;
     cg_buf_init(&text, 1 << 20);
     CG_OWN(cg_proc_finish) struct cg_proc p = {.out = &text};
     cg_strv_add(&p.argv, "apt-get");
     cg_strv_add(&p.argv, "indextargets");
+    if (!listed)
+        cg_strv_add(&p.argv, "--no-release-info");
     cg_strv_add(&p.argv, "--format");
     cg_strv_add(&p.argv, "$(REPO_URI)|$(RELEASE)|$(COMPONENT)");
     cg_strv_add(&p.argv, "Created-By: Packages");
@@ -125,6 +129,13 @@ static bool find_mirrors(const struct cg_host *h, struct mirrors *m, struct cg_e
         return cg_wrap(e, "read apt's configuration");
     cg_buf_addc(&text, '\0');
     pick_mirrors(text.p, h->codename, m);
+    return true;
+}
+
+static bool find_mirrors(const struct cg_host *h, struct mirrors *m, struct cg_err *e)
+{
+    if (!ask_mirrors(h, true, m, e) || (!m->main && !ask_mirrors(h, false, m, e)))
+        return false;
     return m->main ||
            cg_fail(e, CG_UNAVAILABLE, "apt on this machine has no source for %s main", h->codename);
 }

@@ -194,19 +194,20 @@ void cg_recipe_finish(struct cg_recipe *r)
     *r = (struct cg_recipe){.name = NULL};
 }
 
-/* What a build depends on besides the recipe: this builder, its script, and for recipes that follow
+/* What a build depends on besides the recipe: this builder, its scripts, and for recipes that follow
  * the machine the machine's release. */
 static bool fingerprint(const struct cg_image_config *c, struct cg_slice text,
                         struct cg_recipe *recipe, struct cg_err *e)
 {
-    CG_OWN(cg_drop_free) char *script = cg_format("%s/image/customize", c->data_dir);
+    CG_OWN(cg_drop_free) char *customize = cg_format("%s/image/customize", c->data_dir);
+    CG_OWN(cg_drop_free) char *pack = cg_format("%s/image/pack", c->data_dir);
     CG_OWN(cg_drop_free) char *release = NULL;
     size_t n = 0;
     struct cg_hash h;
     cg_hash_init(&h);
     cg_hash_field(&h, builder_version);
     cg_hash_add(&h, text.p, text.n);
-    if (!cg_hash_file(&h, script, e))
+    if (!cg_hash_file(&h, customize, e) || !cg_hash_file(&h, pack, e))
         return false;
     if (cg_streq(recipe->suite, "host")) {
         if (!cg_fs_slurp("/etc/os-release", RECIPE_MAX, &release, &n, e))

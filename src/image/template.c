@@ -119,8 +119,7 @@ static bool prepare(struct build *b, struct cg_err *e)
     if (b->log < 0)
         return cg_fail_sys(e, "open %s", log);
     return cg_fs_mkdirs(b->out, 0755, e) && cg_fs_mkdirs(root, 0755, e) &&
-           write_text(b->tmp.path, "uuid", uuid, e) &&
-           write_text(b->tmp.path, "time", "1735689600", e) && write_steps(b, e);
+           write_text(b->tmp.path, "uuid", uuid, e) && write_steps(b, e);
 }
 
 static const struct {
@@ -282,10 +281,7 @@ static bool read_contents(const struct build *b, struct cg_strv *out, struct cg_
         if (!version)
             continue;
         *version++ = '\0';
-        /* The first word with a digit is the version, "git version 2.39.5" included. */
-        const char *digit = strpbrk(version, "0123456789");
-        const char *word = digit ? digit : version;
-        cg_strv_addf(out, "%s %.*s", line, (int)strcspn(word, " ,"), word);
+        cg_strv_addf(out, "%s %.60s", line, version);
     }
     return true;
 }

@@ -179,6 +179,11 @@ size_t cg_link_room(const struct cg_link_stream *s)
     return s->link->dead || s->closing ? 0 : s->send_credit;
 }
 
+void cg_link_want_room(struct cg_link_stream *s)
+{
+    s->starved = true;
+}
+
 size_t cg_link_pending(const struct cg_link_stream *s)
 {
     return s->queue.n - s->queue_at;

@@ -86,7 +86,9 @@ void cg_link_accept(struct cg_link_stream *s, struct cg_slice info);
  * on_writable comes later. */
 CG_MUST_USE size_t cg_link_send(struct cg_link_stream *s, unsigned channel, const char *p,
                                 size_t n);
-size_t cg_link_room(const struct cg_link_stream *s);    /* what cg_link_send would take now */
+size_t cg_link_room(const struct cg_link_stream *s); /* what cg_link_send would take now */
+/* Asks for on_writable when more credit has come, as a short cg_link_send does. */
+void cg_link_want_room(struct cg_link_stream *s);
 size_t cg_link_pending(const struct cg_link_stream *s); /* queued, not yet in the output */
 
 void cg_link_eof(struct cg_link_stream *s, unsigned channel);

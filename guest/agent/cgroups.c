@@ -1,0 +1,71 @@
+/* One cgroup an exec, so that a time-out ends everything the command started, whatever sessions
+ * and groups it made; and one limit on the number of processes above them all, so that a fork bomb
+ * leaves the agent its air. Kernel docs: Documentation/admin-guide/cgroup-v2.rst. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "guest/agent/exec.h"
+
+#define ROOT "/sys/fs/cgroup"
+#define USERS ROOT "/users"
+
+enum { STALE_MAX = 256 };
+
+static bool usable;
+static char stale[STALE_MAX][64];
+static unsigned stale_count;
+
+static bool put(const char *path, const char *file, const char *text)
+{
+    char full[160];
+    snprintf(full, sizeof full, "%s/%s", path, file);
+    CG_OWN(cg_drop_fd) int fd = open(full, O_WRONLY | O_CLOEXEC);
+    return fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+}
+
+void cgroup_init(void)
+{
+    if (!put(ROOT, "cgroup.subtree_control", "+pids"))
+        agent_log("cgroup: no pids controller");
+    usable = mkdir(USERS, 0755) == 0 || errno == EEXIST;
+    if (usable && !put(USERS, "pids.max", "2048"))
+        agent_log("cgroup: no limit on processes");
+}
+
+void cgroup_make(const char *id, char *out, size_t size)
+{
+    out[0] = '\0';
+    if (!usable)
+        return;
+    int n = snprintf(out, size, USERS "/%s", id);
+    if (n < 0 || (size_t)n >= size || (mkdir(out, 0755) != 0 && errno != EEXIST))
+        out[0] = '\0';
+}
+
+bool cgroup_enter(const char *path)
+{
+    return path[0] == '\0' || put(path, "cgroup.procs", "0");
+}
+
+bool cgroup_kill(const char *path)
+{
+    return path[0] != '\0' && put(path, "cgroup.kill", "1");
+}
+
+void cgroup_remove(const char *path)
+{
+    for (unsigned i = 0; i < stale_count;) {
+        if (rmdir(stale[i]) == 0 || errno == ENOENT)
+            memcpy(stale[i], stale[--stale_count], sizeof stale[i]);
+        else
+            i++;
+    }
+    if (path[0] == '\0' || rmdir(path) == 0 || errno == ENOENT)
+        return;
+    if (stale_count < STALE_MAX)
+        cg_strlcpy(stale[stale_count++], sizeof stale[0], path);
+}

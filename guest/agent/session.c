@@ -1,0 +1,294 @@
+/* The link's session: bytes between the transport and the link, requests to tasks. The host is
+ * trusted to mean well but not to be bug-free: unknown kinds and members are refused. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "base/fs.h"
+#include "guest/agent/agent.h"
+
+static const struct task_ops *const kinds[] = {
+    &task_exec,     &task_attach,    &task_execs,    &task_fs_stat,   &task_fs_list, &task_fs_read,
+    &task_fs_write, &task_fs_delete, &task_fs_mkdir, &task_fs_rename, &task_tar_in,  &task_tar_out,
+    &task_metrics,  &task_ports,     &task_dial,     &task_setup,     &task_observe, &task_poweroff,
+};
+
+static struct cg_link *link_now;
+static struct watch transport = {.fd = -1};
+static struct timer retry;
+static int transport_fd = -1;
+static bool kicked;
+
+static const struct task_ops *find_kind(const char *name)
+{
+    for (size_t i = 0; name && i < CG_COUNT(kinds); i++) {
+        if (strcmp(kinds[i]->kind, name) == 0)
+            return kinds[i];
+    }
+    return NULL;
+}
+
+static void refuse(struct cg_link_stream *s, const struct cg_err *why)
+{
+    struct task t = {.stream = s, .ops = NULL};
+    CG_OWN(cg_drop_buf) struct cg_buf b;
+    cg_buf_init(&b, 4096);
+    struct cg_jsonw w;
+    cg_jsonw_init(&w, &b);
+    cg_jsonw_obj(&w);
+    cg_jsonw_key(&w, "error");
+    cg_jsonw_obj(&w);
+    cg_jsonw_kstr(&w, "code", cg_code_name(why->code));
+    cg_jsonw_kstr(&w, "text", why->text);
+    cg_jsonw_obj_end(&w);
+    cg_jsonw_obj_end(&w);
+    cg_link_close(t.stream, cg_buf_slice(&b));
+    session_kick();
+}
+
+static void on_open(void *ctx, struct cg_link_stream *s, const struct cg_json *request)
+{
+    (void)ctx;
+    struct cg_err e = CG_ERR_INIT;
+    const char *name = cg_json_str(request, "kind");
+    const struct task_ops *ops = find_kind(name);
+    if (!ops) {
+        cg_fail(&e, CG_INVALID, "unknown kind %s", name ? name : "(none)");
+        refuse(s, &e);
+        return;
+    }
+    if (!agent.ready && !ops->before_setup) {
+        cg_fail(&e, CG_UNAVAILABLE, "%s before setup", name);
+        refuse(s, &e);
+        return;
+    }
+    struct task *t = cg_alloc(ops->size);
+    t->ops = ops;
+    t->stream = s;
+    cg_link_set_user(s, t);
+    ops->open(t, request);
+}
+
+static void on_data(void *ctx, struct cg_link_stream *s, unsigned channel, struct cg_slice bytes)
+{
+    (void)ctx;
+    struct task *t = cg_link_user(s);
+    if (t->ops->data)
+        t->ops->data(t, channel, bytes);
+    else
+        cg_link_grant(s, bytes.n);
+}
+
+static void on_eof(void *ctx, struct cg_link_stream *s, unsigned channel)
+{
+    (void)ctx;
+    struct task *t = cg_link_user(s);
+    if (t->ops->eof)
+        t->ops->eof(t, channel);
+}
+
+static void on_control(void *ctx, struct cg_link_stream *s, const struct cg_json *message)
+{
+    (void)ctx;
+    struct task *t = cg_link_user(s);
+    if (t->ops->control)
+        t->ops->control(t, message);
+}
+
+static void on_writable(void *ctx, struct cg_link_stream *s)
+{
+    (void)ctx;
+    struct task *t = cg_link_user(s);
+    if (t->ops->writable)
+        t->ops->writable(t);
+}
+
+static void on_cancel(void *ctx, struct cg_link_stream *s, const struct cg_json *result)
+{
+    (void)ctx;
+    (void)result;
+    struct task *t = cg_link_user(s);
+    if (t->ops->cancel)
+        t->ops->cancel(t);
+    else
+        task_close_empty(t);
+}
+
+static const struct cg_link_handlers handlers = {
+    .on_open = on_open,
+    .on_data = on_data,
+    .on_eof = on_eof,
+    .on_control = on_control,
+    .on_writable = on_writable,
+    .on_close = on_cancel,
+};
+
+void task_close(struct task *t, struct cg_slice result)
+{
+    struct cg_link_stream *s = t->stream;
+    if (t->ops->finish)
+        t->ops->finish(t);
+    free(t);
+    cg_link_close(s, result);
+    session_kick();
+}
+
+void task_close_empty(struct task *t)
+{
+    task_close(t, cg_slice_of("{}"));
+}
+
+void task_fail(struct task *t, const struct cg_err *why)
+{
+    struct cg_link_stream *s = t->stream;
+    if (t->ops->finish)
+        t->ops->finish(t);
+    free(t);
+    refuse(s, why);
+}
+
+void task_accept(struct task *t, struct cg_slice info)
+{
+    cg_link_accept(t->stream, info);
+    session_kick();
+}
+
+static void on_transport(struct watch *w, uint32_t events);
+
+static void end_session(const struct cg_err *why)
+{
+    if (!link_now)
+        return;
+    agent_log("link: %s", why->text);
+    cg_link_fail(link_now, why);
+    cg_link_destroy(link_now);
+    link_now = NULL;
+    watch_stop(&transport);
+    close(transport_fd);
+    transport_fd = -1;
+    if (agent.in_vm)
+        boot_power_off("the link to the host has ended");
+}
+
+static void write_out(void)
+{
+    while (link_now) {
+        struct cg_slice out = cg_link_output(link_now);
+        if (out.n == 0) {
+            watch_set(&transport, EPOLLIN);
+            return;
+        }
+        ssize_t n = write(transport_fd, out.p, out.n);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && errno == EAGAIN) {
+            watch_set(&transport, EPOLLIN | EPOLLOUT);
+            return;
+        }
+        if (n < 0) {
+            struct cg_err e = CG_ERR_INIT;
+            cg_fail_sys(&e, "write");
+            end_session(&e);
+            return;
+        }
+        cg_link_wrote(link_now, (size_t)n);
+    }
+}
+
+static void on_retry(struct timer *t)
+{
+    (void)t;
+    watch_start(&transport, transport_fd, EPOLLIN | EPOLLOUT, on_transport);
+}
+
+/* A virtio port reads as ended, and polls as hung up, while nobody holds its host side: look again
+ * in a while. A socket has ended for good. */
+static void on_silence(void)
+{
+    struct cg_err e = CG_ERR_INIT;
+    if (!agent.in_vm) {
+        cg_fail(&e, CG_CLOSED, "the other side has closed it");
+        end_session(&e);
+        return;
+    }
+    watch_stop(&transport); /* a hang-up is reported even to a watch that asks for nothing */
+    timer_start(&retry, 100, on_retry);
+}
+
+static void read_in(void)
+{
+    static char bytes[65536];
+    for (int i = 0; i < 4 && link_now; i++) {
+        ssize_t n = read(transport_fd, bytes, sizeof bytes);
+        if (n < 0 && (errno == EAGAIN || errno == EINTR))
+            return;
+        if (n <= 0) {
+            on_silence();
+            return;
+        }
+        struct cg_err e = CG_ERR_INIT;
+        if (!cg_link_feed(link_now, bytes, (size_t)n, &e)) {
+            end_session(&e);
+            return;
+        }
+        if ((size_t)n < sizeof bytes)
+            return;
+    }
+}
+
+static void on_transport(struct watch *w, uint32_t events)
+{
+    (void)w;
+    if (events & (EPOLLIN | EPOLLHUP | EPOLLERR))
+        read_in();
+    kicked = false;
+    write_out();
+}
+
+static struct timer kick_timer;
+
+static void on_kick(struct timer *t)
+{
+    (void)t;
+    kicked = false;
+    write_out();
+}
+
+void session_kick(void)
+{
+    if (kicked || !link_now)
+        return;
+    kicked = true;
+    timer_start(&kick_timer, 0, on_kick);
+}
+
+void session_start(int fd)
+{
+    link_now = cg_link_create(false, "{\"v\":1,\"agent\":\"" CG_VERSION "\"}", &handlers, NULL);
+    if (!cg_fd_set_nonblock(fd, true, NULL))
+        agent_log("link: cannot make descriptor %d non-blocking", fd);
+    transport_fd = fd;
+    watch_start(&transport, fd, EPOLLIN, on_transport);
+    session_kick();
+}
+
+bool session_alive(void)
+{
+    return link_now != NULL;
+}
+
+bool outbox_pump(struct outbox *o, struct cg_link_stream *s, unsigned channel)
+{
+    size_t left = o->text.n - o->at;
+    if (left > 0) {
+        o->at += cg_link_send(s, channel, o->text.p + o->at, left);
+        session_kick();
+    }
+    if (o->at < o->text.n)
+        return false;
+    cg_buf_clear(&o->text);
+    o->at = 0;
+    return true;
+}

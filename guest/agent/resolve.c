@@ -13,7 +13,7 @@ enum { PATH_BYTES = 4096 };
 int resolve_open(int dir, const char *path, int flags, mode_t mode)
 {
     struct open_how how = {
-        .flags = (unsigned)(flags | O_CLOEXEC | O_NOCTTY),
+        .flags = (unsigned)(flags | O_CLOEXEC | (flags & O_PATH ? 0 : O_NOCTTY)),
         .mode = flags & O_CREAT ? mode : 0,
         .resolve = RESOLVE_NO_MAGICLINKS | (dir >= 0 ? RESOLVE_BENEATH : 0),
     };

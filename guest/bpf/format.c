@@ -4,7 +4,6 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -53,6 +52,19 @@ uint64_t cg_obs_time_of(const void *record, size_t n)
     return look(&v, record, n) ? v.r->t_ns : 0;
 }
 
+/* As cg_jsonw_kuint; a storm's lines are mostly numbers, and printf is most of their time. */
+static void put_uint(struct cg_jsonw *w, const char *key, uint64_t v)
+{
+    char text[20];
+    size_t at = sizeof text;
+
+    do
+        text[--at] = (char)('0' + v % 10);
+    while ((v /= 10) > 0);
+    cg_jsonw_key(w, key);
+    cg_jsonw_raw(w, text + at, sizeof text - at);
+}
+
 /* Names come leaf first, each with its NUL; the path goes into out from the root down, "" for the
  * root itself. False when it had to leave names out. */
 static bool turn_round(const char *text, size_t n, char *out)
@@ -95,11 +107,13 @@ static void put_path(struct cg_jsonw *w, const struct cg_obs_places *places, con
                !cg_mounts_find(places->mounts, p->dev, inner, &point, &skip)) {
         *known = false;
     }
-    int n = snprintf(whole, sizeof whole, "%s%s", point, inner + skip);
-    if (n <= 0)
+    size_t point_n = strnlen(point, CG_MOUNTS_PATH), inner_n = strlen(inner + skip);
+    memcpy(whole, point, point_n);
+    memcpy(whole + point_n, inner + skip, inner_n);
+    if (point_n + inner_n == 0)
         cg_jsonw_kstr(w, key, "/");
     else
-        cg_jsonw_kstrn(w, key, whole, CG_MIN((size_t)n, sizeof whole - 1));
+        cg_jsonw_kstrn(w, key, whole, point_n + inner_n);
 }
 
 static void put_dev(struct cg_jsonw *w, uint32_t dev)
@@ -117,16 +131,16 @@ static void put_comm(struct cg_jsonw *w, const struct view *v)
 
 static void put_who(struct cg_jsonw *w, const struct view *v)
 {
-    cg_jsonw_kuint(w, "pid", v->r->pid);
+    put_uint(w, "pid", v->r->pid);
     put_comm(w, v);
-    cg_jsonw_kuint(w, "uid", v->r->uid);
+    put_uint(w, "uid", v->r->uid);
 }
 
 static void put_task(struct cg_jsonw *w, const struct view *v)
 {
-    cg_jsonw_kuint(w, "pid", v->r->pid);
-    cg_jsonw_kuint(w, "ppid", v->r->ppid);
-    cg_jsonw_kuint(w, "uid", v->r->uid);
+    put_uint(w, "pid", v->r->pid);
+    put_uint(w, "ppid", v->r->ppid);
+    put_uint(w, "uid", v->r->uid);
     put_comm(w, v);
 }
 
@@ -162,7 +176,7 @@ static void put_exit(struct cg_jsonw *w, const struct view *v)
     cg_jsonw_kint(w, "code", signal ? 128 + signal : (int)(v->r->num[0] >> 8 & 0xff));
     cg_snprintf(number, sizeof number, "%d", signal);
     cg_jsonw_kstr(w, "signal", signal == 0 ? NULL : name ? name : number);
-    cg_jsonw_kuint(w, "ns", v->r->num[1]);
+    put_uint(w, "ns", v->r->num[1]);
 }
 
 static void put_file_more(struct cg_jsonw *w, const struct view *v)
@@ -172,16 +186,16 @@ static void put_file_more(struct cg_jsonw *w, const struct view *v)
     switch (r->op) {
     case CG_OBS_WRITE:
     case CG_OBS_TRUNCATE:
-        cg_jsonw_kuint(w, "size", r->num[0]);
+        put_uint(w, "size", r->num[0]);
         break;
     case CG_OBS_CHMOD:
-        cg_jsonw_kuint(w, "mode", r->num[1] & 07777);
+        put_uint(w, "mode", r->num[1] & 07777);
         break;
     case CG_OBS_CHOWN:
         if (r->num[2] != UINT32_MAX)
-            cg_jsonw_kuint(w, "owner", r->num[2]);
+            put_uint(w, "owner", r->num[2]);
         if (r->num[3] != UINT32_MAX)
-            cg_jsonw_kuint(w, "group", r->num[3]);
+            put_uint(w, "group", r->num[3]);
         break;
     default:
         break;
@@ -219,7 +233,7 @@ static void put_conn(struct cg_jsonw *w, const struct view *v)
     cg_jsonw_kstr(w, "family", six ? "ipv6" : "ipv4");
     inet_ntop(six ? AF_INET6 : AF_INET, r->addr, text, sizeof text);
     cg_jsonw_kstr(w, "address", text);
-    cg_jsonw_kuint(w, "port", r->num[0]);
+    put_uint(w, "port", r->num[0]);
     if (r->num[2] == IPPROTO_TCP || r->num[2] == IPPROTO_UDP) {
         cg_jsonw_kstr(w, "protocol", r->num[2] == IPPROTO_TCP ? "tcp" : "udp");
     } else {
@@ -227,7 +241,7 @@ static void put_conn(struct cg_jsonw *w, const struct view *v)
         cg_jsonw_kstr(w, "protocol", text);
     }
     if (r->num[1])
-        cg_jsonw_kuint(w, "errno", r->num[1]);
+        put_uint(w, "errno", r->num[1]);
 }
 
 static void put_mount(struct cg_jsonw *w, const struct cg_obs_places *places, const struct view *v)
@@ -242,7 +256,7 @@ static void put_mount(struct cg_jsonw *w, const struct cg_obs_places *places, co
         cg_jsonw_kstrn(w, "type", v->argv, type_n);
         cg_jsonw_kstrn(w, "source", v->argv + at, strnlen(v->argv + at, v->r->argv_n - at));
     }
-    cg_jsonw_kuint(w, "flags", v->r->num[0]);
+    put_uint(w, "flags", v->r->num[0]);
     if (!known)
         put_dev(w, v->r->path[0].dev);
 }
@@ -256,12 +270,12 @@ static void put_rare(struct cg_jsonw *w, const struct view *v)
     put_who(w, v);
     switch (r->kind) {
     case CG_OBS_SETUID:
-        cg_jsonw_kuint(w, "from", r->num[0]);
-        cg_jsonw_kuint(w, "to", r->num[1]);
+        put_uint(w, "from", r->num[0]);
+        put_uint(w, "to", r->num[1]);
         break;
     case CG_OBS_PTRACE:
         /* who asks to be traced names the tracer */
-        cg_jsonw_kuint(w, asked ? "tracer" : "target", r->num[0]);
+        put_uint(w, asked ? "tracer" : "target", r->num[0]);
         cg_jsonw_kstrn(w, asked ? "tracer_comm" : "target_comm", comm,
                        strnlen(comm, sizeof r->addr));
         break;
@@ -269,7 +283,7 @@ static void put_rare(struct cg_jsonw *w, const struct view *v)
         cg_jsonw_kstrn(w, "name", v->rest, strnlen(v->rest, v->rest_n));
         break;
     default:
-        cg_jsonw_kuint(w, "command", r->num[0]);
+        put_uint(w, "command", r->num[0]);
     }
 }
 
@@ -308,7 +322,7 @@ bool cg_obs_format(struct cg_buf *out, const struct cg_obs_places *places, const
     cg_jsonw_init(&w, out);
     cg_jsonw_obj(&w);
     cg_jsonw_kstr(&w, "e", cg_obs_kind_name(v.r->kind));
-    cg_jsonw_kuint(&w, "t", v.r->t_ns);
+    put_uint(&w, "t", v.r->t_ns);
     put_event(&w, places, &v);
     cg_jsonw_obj_end(&w);
     if (!out->full)

@@ -434,11 +434,27 @@ static void check_links(struct cg_observe *o)
     }
 }
 
+/* Hooks that no act of the probe reaches, but that hang on the same mechanism (ftrace) as those it
+ * does: when none of the probed ones runs any more, these do not either. */
+static void stop_unprobed(struct cg_observe *o)
+{
+    static const enum cg_obs_hook unprobed[] = {CG_HOOK_EXIT,   CG_HOOK_CONNECT_STREAM,
+                                                CG_HOOK_PTRACE, CG_HOOK_TRACEME,
+                                                CG_HOOK_MOUNT,  CG_HOOK_MOVE_MOUNT};
+
+    for (size_t i = 0; i < CG_COUNT(unprobed); i++)
+        for (unsigned part = 0; part < CG_PARTS; part++)
+            for (unsigned h = 0; h < o->part[part].hooks; h++)
+                if (o->part[part].hook[h].hook == unprobed[i])
+                    stop(o, unprobed[i]);
+}
+
 /* The probe's acts must have raised the counters for our own process. */
 static void check_running(struct cg_observe *o, const struct cg_obs_counters before[CG_PARTS])
 {
     struct cg_obs_counters after[CG_PARTS];
     bool expect[CG_HOOKS];
+    unsigned ran = 0, failed = 0;
 
     if (!o->probe_dir)
         return;
@@ -450,12 +466,17 @@ static void check_running(struct cg_observe *o, const struct cg_obs_counters bef
             enum cg_obs_hook hook = o->part[i].hook[h].hook;
             if (!expect[hook])
                 continue;
-            if (after[i].own[hook] > before[i].own[hook])
+            if (after[i].own[hook] > before[i].own[hook]) {
                 o->stopped[hook] = false;
-            else
+                ran++;
+            } else {
                 stop(o, hook);
+                failed++;
+            }
         }
     }
+    if (failed > 0 && ran == 0)
+        stop_unprobed(o);
 }
 
 void cg_observe_beat(struct cg_observe *o, cg_observe_sink *sink, void *ctx)

@@ -70,15 +70,27 @@ static void make_env(const struct cg_proc *p, struct cg_strv *out)
     cg_strv_finish(&over);
 }
 
+/* setpriv ends the program when we die, since posix_spawn cannot ask for that; unshare ends all
+ * that lives in the namespaces when it is ended itself, and blocks every signal but KILL meanwhile.
+ */
+static void add_wrappers(const struct cg_proc *p, struct cg_strv *argv)
+{
+    static const char *const unshare[] = {"unshare",      "--mount",           "--pid", "--fork",
+                                          "--mount-proc", "--kill-child=KILL", "--"};
+    if (cg_proc_have("setpriv")) {
+        cg_strv_add(argv, "setpriv");
+        cg_strv_add(argv, p->namespaces ? "--pdeathsig=KILL" : "--pdeathsig=TERM");
+        cg_strv_add(argv, "--");
+    }
+    for (size_t i = 0; p->namespaces && i < CG_COUNT(unshare); i++)
+        cg_strv_add(argv, unshare[i]);
+}
+
 static int spawn(const struct cg_proc *p, int out_w, int err_w, pid_t *pid)
 {
     struct cg_strv argv = {.v = NULL};
     struct cg_strv env = {.v = NULL};
-    if (cg_proc_have("setpriv")) {
-        cg_strv_add(&argv, "setpriv");
-        cg_strv_add(&argv, "--pdeathsig=TERM");
-        cg_strv_add(&argv, "--");
-    }
+    add_wrappers(p, &argv);
     cg_strv_add_all(&argv, &p->argv);
     make_env(p, &env);
 

@@ -1,10 +1,11 @@
 /* Builds a template from its recipe: mmdebstrap installs the packages into a tree of its own, the
  * script data/image/customize runs the recipe's steps there and packs the tree with `mke2fs -d`.
  *
- * As root mmdebstrap works in its own mount namespace; otherwise in a user namespace with the
- * subordinate uids of the user. Signatures are checked with the machine's own archive keys, and,
- * for suites newer than the machine, with those of its current keyring package (which the machine's
- * own keys vouch for): no check is ever switched off. */
+ * As root it gets mount and pid namespaces of its own, so that nothing of it is left when a build
+ * is killed; otherwise it makes a user namespace with the subordinate uids of the user. Signatures
+ * are checked with the machine's own archive keys, and, for suites newer than the machine, with
+ * those of its current keyring package (which the machine's own keys vouch for): no check is ever
+ * switched off. */
 #include "image/template.h"
 
 #include <dirent.h>
@@ -249,7 +250,9 @@ static bool run_mmdebstrap(struct build *b, struct cg_err *e)
     struct cg_host host;
     CG_OWN(cg_host_drop) struct cg_host *h = &host;
     CG_OWN(cg_strv_finish) struct cg_strv sources = {.v = NULL};
-    CG_OWN(cg_proc_finish) struct cg_proc p = {.line = on_line, .ctx = b->task, .log_fd = b->log};
+    CG_OWN(cg_proc_finish)
+    struct cg_proc p = {
+        .line = on_line, .ctx = b->task, .log_fd = b->log, .namespaces = geteuid() == 0};
     if (!cg_host_read(h, e))
         return false;
     const char *suite = cg_streq(b->recipe->suite, "host") ? h->codename : b->recipe->suite;

@@ -42,8 +42,12 @@ bool cg_tree_mkdirs(const struct cg_tree *tree, const char *path, struct cg_err 
             CG_OWN(cg_drop_free)
             char *above = slash ? cg_strndup(copy, (size_t)(slash - copy)) : cg_strdup("");
             CG_OWN(cg_drop_fd) int dir = cg_tree_open(tree, above, O_PATH | O_DIRECTORY, 0);
+            if (dir >= 0 && !cg_tree_holds(tree, dir, e))
+                return false;
             if (dir < 0 || mkdirat(dir, name, 0755) != 0)
-                return cg_fail_sys(e, "create folder %.100s", copy);
+                return errno == EEXIST
+                           ? cg_fail(e, CG_PROTOCOL, "%.100s is a link to nowhere", copy)
+                           : cg_fail_sys(e, "create folder %.100s", copy);
         } else if (have < 0) {
             return cg_fail(e, CG_PROTOCOL, "%.100s is not a folder", copy);
         }

@@ -15,6 +15,14 @@
 
 enum { ACCOUNTS_MAX = 1 << 20, AGENT_UID = 1000 };
 
+/* Texts out of the image may reach a terminal: what could act on one is shown as '?'. */
+static void defuse(char *text)
+{
+    for (; *text; text++)
+        if ((unsigned char)*text < 0x20 || (unsigned char)*text >= 0x7f)
+            *text = '?';
+}
+
 /* Whether a file of accounts (passwd or group) has an entry with that number or that name. */
 static bool has_account(const char *text, int id, const char *name)
 {
@@ -188,14 +196,20 @@ bool cg_image_import(const struct cg_image_config *c, const char *from, const ch
     struct cg_oci oci;
     struct cg_task t;
     cg_task_init(&t, c, b, name);
-    if (!cg_oci_open(from, &oci, e))
+    if (!cg_oci_open(from, &oci, e)) {
+        defuse(e->text);
         return false;
+    }
+    for (size_t i = 0; i < oci.titles.n; i++)
+        defuse(oci.titles.v[i]);
     CG_OWN(cg_drop_free) char *lock_name = cg_format("template-%s", name);
     CG_OWN(cg_drop_fd) int lock = cg_store_lock(&t, lock_name, e);
     bool ok = lock >= 0;
     t.cached = ok && !b->force && have_already(c, name, oci.digest);
     if (ok && !t.cached)
         ok = import(&t, &oci, name, e) || cg_wrap(e, "import %s", name);
+    if (!ok)
+        defuse(e->text);
     cg_oci_finish(&oci);
     return ok && cg_task_step(&t, 100, "done", e);
 }

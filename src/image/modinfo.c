@@ -15,7 +15,7 @@
 #include "base/fs.h"
 #include "base/map.h"
 
-enum { MODULE_MAX = 64 << 20, DEPTH_MAX = 32 };
+enum { MODULE_MAX = 64 << 20 };
 
 static void drop_reader(struct archive **a)
 {
@@ -140,6 +140,7 @@ struct resolver {
     struct cg_map files;   /* name to path; the resolver's */
     struct cg_map builtin; /* name to any pointer */
     struct cg_map done;
+    struct cg_map open; /* those whose dependencies are being visited */
     struct cg_strv *paths;
 };
 
@@ -186,7 +187,7 @@ static bool index_builtin(struct resolver *r, const char *dir, struct cg_err *e)
     return true;
 }
 
-static bool visit(struct resolver *r, const char *wanted, int depth, struct cg_err *e)
+static bool visit(struct resolver *r, const char *wanted, struct cg_err *e)
 {
     CG_OWN(cg_drop_free) char *with_ending = cg_format("%s.ko", wanted);
     CG_OWN(cg_drop_free) char *name = cg_module_name(with_ending);
@@ -195,16 +196,16 @@ static bool visit(struct resolver *r, const char *wanted, int depth, struct cg_e
     const char *path = cg_map_get(&r->files, name);
     if (!path)
         return cg_fail(e, CG_NOT_FOUND, "the kernel has no module %s", name);
-    if (depth > DEPTH_MAX)
+    if (cg_map_put(&r->open, name, r))
         return cg_fail(e, CG_INVALID, "module %s: dependencies go in a circle", name);
     CG_OWN(cg_drop_buf) struct cg_buf elf;
     struct cg_strv depends = {.v = NULL};
     bool ok = cg_module_read(path, &elf, e) && cg_module_depends(cg_buf_slice(&elf), &depends, e);
     for (size_t i = 0; ok && i < depends.n; i++)
-        ok = visit(r, depends.v[i], depth + 1, e);
+        ok = visit(r, depends.v[i], e);
     cg_strv_finish(&depends);
     if (!ok)
-        return cg_wrap(e, "module %s", name);
+        return false;
     cg_map_put(&r->done, name, r);
     cg_strv_add(r->paths, path);
     return true;
@@ -217,9 +218,10 @@ bool cg_module_resolve(const char *kernel_dir, const struct cg_strv *wanted, str
     cg_map_init(&r.files);
     cg_map_init(&r.builtin);
     cg_map_init(&r.done);
+    cg_map_init(&r.open);
     bool ok = index_builtin(&r, kernel_dir, e) && index_files(&r, kernel_dir, e);
     for (size_t i = 0; ok && i < wanted->n; i++)
-        ok = visit(&r, wanted->v[i], 0, e);
+        ok = visit(&r, wanted->v[i], e) || cg_wrap(e, "module %s", wanted->v[i]);
     size_t at = 0;
     const char *key;
     void *value;
@@ -228,5 +230,6 @@ bool cg_module_resolve(const char *kernel_dir, const struct cg_strv *wanted, str
     cg_map_finish(&r.files);
     cg_map_finish(&r.builtin);
     cg_map_finish(&r.done);
+    cg_map_finish(&r.open);
     return ok;
 }

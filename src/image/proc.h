@@ -9,8 +9,8 @@
 struct cg_proc {
     struct cg_strv argv;
     struct cg_strv env; /* KEY=VALUE, over the caller's own environment */
-    bool namespaces;        /* in mount and pid namespaces of its own: whatever it mounts or starts
-                               ends with it (root only) */
+    bool namespaces;    /* in mount and pid namespaces of its own: whatever it mounts or starts
+                           ends with it (root only) */
     const char *cwd;    /* NULL: as the caller */
     struct cg_buf *out; /* standard output; NULL: it goes where errors go */
     int log_fd;         /* everything the program wrote on stderr, too; 0 or -1: nowhere */

@@ -194,8 +194,8 @@ void cg_recipe_finish(struct cg_recipe *r)
     *r = (struct cg_recipe){.name = NULL};
 }
 
-/* What a build depends on besides the recipe: this builder, its scripts, and for recipes that follow
- * the machine the machine's release. */
+/* What a build depends on besides the recipe: this builder, its scripts, and for recipes that
+ * follow the machine the machine's release. */
 static bool fingerprint(const struct cg_image_config *c, struct cg_slice text,
                         struct cg_recipe *recipe, struct cg_err *e)
 {

@@ -1,5 +1,5 @@
-/* Layers of container images: what a good one leaves, and that a hostile one reaches nothing outside
- * of the tree, fills no disk and leaves nothing that cannot be removed. */
+/* Layers of container images: what a good one leaves, and that a hostile one reaches nothing
+ * outside of the tree, fills no disk and leaves nothing that cannot be removed. */
 #include "check.h"
 
 #include <archive.h>
@@ -17,7 +17,7 @@
 #include "image/layer.h"
 
 struct fixture {
-    char top[64];    /* holds root/ (the tree), outside/ with a secret, and layers */
+    char top[64]; /* holds root/ (the tree), outside/ with a secret, and layers */
     char root[80];
     char outside[80];
     struct cg_unpack unpack;

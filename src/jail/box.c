@@ -6,7 +6,6 @@
  * after it closes the race with a parent that died in between. */
 #include "jail/box.h"
 
-#include <cap-ng.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -23,6 +22,7 @@
 #include <unistd.h>
 
 #include "base/fs.h"
+#include "jail/caps.h"
 
 enum { CG_INNER = 1000, SETUP_SECONDS = 30 };
 
@@ -134,10 +134,8 @@ bool cg_box_become(const struct cg_box *b, struct cg_err *e)
 
 bool cg_box_drop(struct cg_err *e)
 {
-    capng_clear(CAPNG_SELECT_ALL);
-    if (capng_apply(CAPNG_SELECT_ALL) != 0 ||
-        capng_have_capabilities(CAPNG_SELECT_ALL) != CAPNG_NONE)
-        return cg_fail(e, CG_INTERNAL, "give up capabilities: the kernel refused");
+    if (!cg_caps_keep(0, e))
+        return false;
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_PDEATHSIG, SIGKILL) != 0)
         return cg_fail_sys(e, "prctl");
     return true;

@@ -3,10 +3,10 @@
  */
 #include "jail/keeper.h"
 
-#include <cap-ng.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/capability.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -16,6 +16,7 @@
 
 #include "base/fs.h"
 #include "base/log.h"
+#include "jail/caps.h"
 
 static void set_signals(void)
 {
@@ -49,9 +50,9 @@ static void give_up_rights(void)
 {
     if (geteuid() != 0)
         return;
-    capng_clear(CAPNG_SELECT_ALL);
-    capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED, CAP_KILL);
-    capng_apply(CAPNG_SELECT_ALL);
+    struct cg_err e = CG_ERR_INIT;
+    if (!cg_caps_keep(1ull << CAP_KILL, &e))
+        cg_log(CG_LOG_WARN, CG_EVENT("keeper.capabilities"), CG_E(&e));
     prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 }
 

@@ -73,7 +73,7 @@ static bool set_address(int s, unsigned long what, const char *address, struct c
     return ioctl(s, what, &r) == 0 || cg_fail_sys(e, "give " CG_TAP " %s", address);
 }
 
-static bool make_tap(int tun, struct cg_err *e)
+bool cg_netns_tap(int tun, struct cg_err *e)
 {
     struct ifreq r = {.ifr_name = CG_TAP, .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
     if (ioctl(tun, TUNSETIFF, &r) != 0)
@@ -110,7 +110,7 @@ bool cg_netns_build(int tun, const struct cg_jail_net *net, unsigned nnet, int f
     for (int i = 0; i < CG_NETNS_COUNT; i++)
         fds[i] = -1;
     fds[CG_NETNS_TAP] = tun;
-    bool ok = set_sysctls(e) && make_tap(tun, e) && cg_netns_rules(net, nnet, e) &&
+    bool ok = set_sysctls(e) && cg_netns_tap(tun, e) && cg_netns_rules(net, nnet, e) &&
               (fds[CG_NETNS_TCP] = open_socket(SOCK_STREAM, CG_TCP_PORT, e)) >= 0 &&
               (fds[CG_NETNS_DNS] = open_socket(SOCK_DGRAM, 53, e)) >= 0 &&
               (fds[CG_NETNS_DNS_TCP] = open_socket(SOCK_STREAM, 53, e)) >= 0;

@@ -18,6 +18,9 @@ enum cg_netns_fd {
  * that is where it belongs to from then on. */
 CG_MUST_USE int cg_netns_open_tun(struct cg_err *e);
 
+/* Turns it into the tap with its addresses, and sets lo up; part of build, apart for --check. */
+CG_MUST_USE bool cg_netns_tap(int tun, struct cg_err *e);
+
 /* Second step: tap, addresses, sockets and rules. Takes `tun` over into fds[CG_NETNS_TAP]. On
  * failure nothing is left open. */
 CG_MUST_USE bool cg_netns_build(int tun, const struct cg_jail_net *net, unsigned nnet,

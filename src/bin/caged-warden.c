@@ -1,0 +1,67 @@
+/* caged-warden <sandbox id>: started by the keeper with the descriptors of jail/jail.h. */
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "jail/jail.h"
+#include "jail/seccomp.h"
+#include "warden/warden.h"
+
+/* The descriptor if it is open (and closed on exec from now on), else -1. */
+static int inherited(int fd)
+{
+    int flags = fcntl(fd, F_GETFD);
+    if (flags < 0)
+        return -1;
+    fcntl(fd, F_SETFD, flags | FD_CLOEXEC);
+    return fd;
+}
+
+static int run(const char *id)
+{
+    const struct cg_warden_fds fds = {
+        .control = inherited(CG_WARDEN_FD_CONTROL),
+        .link = inherited(CG_WARDEN_FD_LINK),
+        .vmm = inherited(CG_WARDEN_FD_VMM),
+        .tcp = inherited(CG_WARDEN_FD_TCP),
+        .dns = inherited(CG_WARDEN_FD_DNS),
+        .dns_tcp = inherited(CG_WARDEN_FD_DNS_TCP),
+        .dir = inherited(CG_WARDEN_FD_DIR),
+        .keeper = inherited(CG_WARDEN_FD_KEEPER),
+    };
+    struct cg_err e = CG_ERR_INIT;
+    struct warden *w = NULL;
+    if (fds.control < 0 || fds.dir < 0)
+        cg_fail(&e, CG_INVALID, "start it through caged-jail: descriptors %d and %d are missing",
+                CG_WARDEN_FD_CONTROL, CG_WARDEN_FD_DIR);
+    else
+        w = cg_warden_create(uv_default_loop(), id, &fds, &e);
+    if (!w) {
+        cg_log(CG_LOG_ERROR, CG_EVENT("warden.failed"), CG_E(&e));
+        return CG_WARDEN_NO_START;
+    }
+    int code = CG_WARDEN_NO_START;
+    /* CAGED_NO_SECCOMP is for tests under sanitizers, whose calls the filter does not know */
+    if (getenv("CAGED_NO_SECCOMP") || cg_seccomp_warden(&e))
+        code = cg_warden_run(w);
+    else
+        cg_log(CG_LOG_ERROR, CG_EVENT("warden.failed"), CG_E(&e));
+    cg_warden_destroy(w);
+    return code;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc != 2 || !cg_id_valid(argv[1], "cage")) {
+        fprintf(stderr, "usage: caged-warden <sandbox id>, started by caged-jail\n");
+        return 2;
+    }
+    signal(SIGPIPE, SIG_IGN);
+    cg_log_set_context("sandbox", argv[1]);
+    setenv("UV_THREADPOOL_SIZE", "1", 1); /* one thread: only the record uses it */
+    return run(argv[1]);
+}

@@ -1,0 +1,42 @@
+/* The only ways out of a sandbox: TCP connections that the packet filter redirects to a listening
+ * socket, and DNS. Every connection ends here; what the policy allows is dialled from the host and
+ * pumped both ways. Nothing is forwarded. One thread: the loop's. Bounded: connections, bytes in
+ * each, events told a second. */
+#ifndef CG_EGRESS_EGRESS_H
+#define CG_EGRESS_EGRESS_H
+
+#include <uv.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "egress/policy.h"
+
+struct cg_egress;
+
+struct cg_egress_stats {
+    uint32_t connections; /* open now */
+    uint64_t opened, denied, failed;
+    uint64_t bytes_out, bytes_in; /* from the guest, to the guest */
+    uint64_t dns_queries, dns_malformed;
+};
+
+enum cg_egress_topic { CG_EGRESS_NETWORK, CG_EGRESS_DNS };
+
+struct cg_egress_options {
+    const struct cg_egress_policy *policy; /* stays the caller's and in place; may change */
+    int tcp, dns, dns_tcp;                 /* taken over, also on failure; -1: not there */
+    uint32_t connect_ms;
+    /* An event for the record: a JSON object, valid during the call. */
+    void (*event)(void *ctx, enum cg_egress_topic topic, struct cg_slice data);
+    void *ctx;
+};
+
+CG_MUST_USE struct cg_egress *cg_egress_create(uv_loop_t *loop, const struct cg_egress_options *o,
+                                               struct cg_err *e);
+/* Once a second: deadlines, summaries. */
+void cg_egress_second(struct cg_egress *g);
+void cg_egress_get_stats(const struct cg_egress *g, struct cg_egress_stats *out);
+/* Tells the last events and closes everything; memory goes from the loop. NULL is fine. */
+void cg_egress_destroy(struct cg_egress *g);
+
+#endif

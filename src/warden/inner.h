@@ -1,0 +1,197 @@
+/* The warden's inside: one struct, the files around it each own a part. One thread, the loop's.
+ *
+ *   conn.c    server connections (link acceptor), dispatch by kind
+ *   pass.c    streams passed through to the guest, recorded on the way
+ *   term.c    terminal bytes into the record
+ *   tailing.c `events`: the record, live
+ *   guest.c   the guest link (opener): hello, setup, pings, own streams
+ *   observe.c what the guest saw, rewritten into the record
+ *   life.c    states, start, stop, failure, the end
+ *   status.c  the answer to `status`
+ */
+#ifndef CG_WARDEN_INNER_H
+#define CG_WARDEN_INNER_H
+
+#include <uv.h>
+
+#include "egress/egress.h"
+#include "link/link.h"
+#include "loop/stream.h"
+#include "record/record.h"
+#include "vmm/vmm.h"
+#include "warden/commit.h"
+#include "warden/config.h"
+#include "warden/fields.h"
+#include "warden/warden.h"
+
+enum {
+    WARDEN_CONNS = 32,
+    WARDEN_PORTS = 64,
+    WARDEN_TICK_MS = 25, /* while something waits for time to pass */
+    WARDEN_SECOND_MS = 1000,
+};
+
+struct warden;
+struct conn;
+
+/* A stream to the guest. */
+struct down;
+struct down_ops {
+    void (*on_accept)(struct down *d, const struct cg_json *info);
+    void (*on_data)(struct down *d, unsigned channel, struct cg_slice data);
+    void (*on_eof)(struct down *d, unsigned channel);
+    void (*on_writable)(struct down *d);
+    void (*on_close)(struct down *d, const struct cg_json *result); /* d->s is NULL already */
+};
+struct down {
+    const struct down_ops *ops;
+    struct cg_link_stream *s;
+};
+
+enum warden_state { W_PENDING, W_BOOTING, W_RUNNING, W_STOPPING, W_DESTROYED, W_ERROR };
+
+struct guest {
+    struct cg_stream *stream;
+    struct cg_link *link;
+    bool hello;
+    bool ready;   /* setup is answered */
+    bool garbled; /* it broke the link's rules */
+    struct down setup;
+    struct down observe;
+    struct down ports;
+    struct down metrics;
+    struct down poweroff;
+    char agent[64];
+    char kernel[128];
+    char observe_text[512]; /* its `observe` object, rewritten */
+    struct cg_buf lines[3]; /* unfinished lines of observe, ports, metrics */
+    char metrics_text[512]; /* the last sample, rewritten; empty: none */
+    struct guest_port {
+        uint16_t port;
+        char text[256]; /* rewritten object */
+    } port[WARDEN_PORTS];
+    unsigned nports;
+    uint64_t observed; /* observe lines taken */
+    uint64_t malformed, malformed_told;
+    uint64_t lost; /* events that the guest said are lost */
+    size_t owed;   /* observe bytes taken while the record was busy */
+    /* guest's CLOCK_MONOTONIC minus ours, by the fastest ping of late */
+    int64_t clock_offset;
+    int64_t clock_rtt; /* of the ping that gave it; 0: none yet */
+    int64_t ping_sent;
+    uint64_t ping_token;
+};
+
+struct warden {
+    uv_loop_t *loop;
+    struct cg_warden_config config;
+    struct cg_warden_fds fds;
+    int record_dir;
+    struct cg_record *record;
+    struct commit commit;
+    struct guest guest;
+    struct cg_vmm *vmm;
+    bool vmm_gone;
+    struct cg_egress *egress;
+
+    enum warden_state state;
+    struct cg_err error;
+    int exit_code;
+    int64_t start_mono; /* when `start` came */
+    int64_t boot_ns;
+    int64_t started_wall;
+    int64_t activity_mono;
+    int64_t activity_wall;
+    int64_t deadline; /* CLOCK_MONOTONIC of the present phase; 0: none */
+    char stop_reason[128];
+    struct starter *starters;
+    struct starter *stoppers;
+    int64_t stop_grace_ms;
+    struct cg_err gone; /* why the guest's link or the VMM ended */
+    int64_t gone_at;    /* when that is final: the VMM may yet tell more; 0: not gone */
+    struct commit_wait started_wait;
+    bool running;     /* handles are open */
+    bool stop_killed; /* the VMM was told to end */
+    bool final;       /* the last lines are on their way */
+    bool over;
+
+    uv_poll_t listen_poll;
+    bool listening;
+    struct conn *conns;
+    unsigned nconns;
+    struct tailing *tails;
+    struct pass *passes;
+    uint64_t exec_seq; /* names of execs */
+    unsigned execs;    /* running */
+    uint64_t exec_count;
+
+    uv_timer_t tick; /* fast, while `tick_wanted` */
+    bool ticking;
+    uv_timer_t second;
+    unsigned seconds;
+    uv_signal_t sigterm;
+    struct keeper_counts {
+        uint64_t rejected_packets, dropped_packets, dropped_bytes;
+    } counted, counted_told;
+};
+
+/* conn.c; streams of servers: up.h */
+void conns_listen(struct warden *w);
+bool conns_drained(const struct warden *w);
+void conns_close(struct warden *w);
+
+/* pass.c, term.c, tailing.c, append.c: kinds; the request is valid during the call only */
+bool pass_open(struct warden *w, struct conn *c, struct cg_link_stream *s, const char *kind,
+               const struct cg_json *request);
+void pass_tick(struct warden *w, int64_t now); /* waits and terminals whose time has come */
+bool pass_wants_tick(const struct warden *w);
+void pass_progress(struct warden *w); /* the record moved on */
+void pass_observed(struct warden *w); /* the guest told more of what it saw */
+void tailing_open(struct warden *w, struct conn *c, struct cg_link_stream *s,
+                  const struct cg_json *request);
+void tailing_progress(struct warden *w);
+void append_open(struct warden *w, struct conn *c, struct cg_link_stream *s,
+                 const struct cg_json *request);
+
+/* guest.c */
+CG_MUST_USE bool guest_start(struct warden *w, struct cg_err *e);
+void guest_second(struct warden *w);
+void guest_poweroff(struct warden *w, int64_t grace_ms);
+void guest_kick(struct warden *w);
+void guest_close(struct warden *w);
+CG_MUST_USE bool guest_open(struct warden *w, struct down *d, const struct down_ops *ops,
+                            struct cg_slice request, struct cg_err *e);
+int64_t guest_clock(const struct warden *w, int64_t t); /* guest's time on the record's clock */
+
+/* observe.c */
+extern const struct down_ops observe_ops, ports_ops, metrics_ops;
+extern const struct field guest_metrics_fields[], guest_port_fields[];
+void observe_progress(struct warden *w);
+void observe_second(struct warden *w);
+
+/* life.c */
+void life_start(struct warden *w, struct conn *c, struct cg_link_stream *s);
+void life_stop(struct warden *w, struct conn *c, struct cg_link_stream *s,
+               const struct cg_json *request);
+void life_stop_now(struct warden *w, const char *reason);
+void life_up(struct warden *w); /* the guest answered setup */
+/* The sandbox ends as `error`; safe to call from any callback, once counts. */
+void life_fail(struct warden *w, int exit_code, const struct cg_err *why);
+void life_guest_gone(struct warden *w, const struct cg_err *why); /* its link ended */
+void life_tick(struct warden *w, int64_t now);
+bool life_wants_tick(const struct warden *w);
+const char *life_state_name(const struct warden *w);
+void warden_active(struct warden *w);
+void warden_want_tick(struct warden *w);
+
+/* pass.c: what is left of streams when the loop has ended */
+void warden_drop_waiters(struct warden *w);
+
+/* status.c */
+void status_open(struct warden *w, struct conn *c, struct cg_link_stream *s);
+void status_guest(const struct warden *w, struct cg_jsonw *j); /* kernel, agent, observe */
+
+/* console.c: the last lines of console.log, escaped, as an array */
+void console_write(struct warden *w, struct cg_jsonw *j);
+
+#endif

@@ -1,0 +1,335 @@
+/* What the guest says on its own: observed events, listening ports, samples. Lines are JSON, parsed
+ * under limits and written again by table, so that a guest can say something false, but nothing of
+ * another form. While the record is behind, credit is held back: the agent then queues, and counts
+ * what does not fit into its queue. */
+#include <string.h>
+
+#include "warden/inner.h"
+
+enum { PATH_MAX_BYTES = 4096, ARGV_MAX_BYTES = 8192, LINE_VALUES = 1024 };
+
+#define F_INT(name)                                                                                \
+    {                                                                                              \
+        name, FIELD_INT, 0, NULL                                                                   \
+    }
+#define F_BOOL(name)                                                                               \
+    {                                                                                              \
+        name, FIELD_BOOL, 0, NULL                                                                  \
+    }
+#define F_TEXT(name)                                                                               \
+    {                                                                                              \
+        name, FIELD_STR, 64, NULL                                                                  \
+    }
+#define F_PATH(name)                                                                               \
+    {                                                                                              \
+        name, FIELD_STR, PATH_MAX_BYTES, NULL                                                      \
+    }
+#define F_END                                                                                      \
+    {                                                                                              \
+        NULL, FIELD_INT, 0, NULL                                                                   \
+    }
+
+static const struct field exec_fields[] = {
+    F_INT("pid"),   F_INT("ppid"), F_INT("uid"),
+    F_TEXT("comm"), F_PATH("exe"), {"argv", FIELD_STRS, ARGV_MAX_BYTES, NULL},
+    F_PATH("cwd"),  F_TEXT("dev"), F_BOOL("cut"),
+    F_END};
+static const struct field exit_fields[] = {F_INT("pid"),   F_INT("ppid"), F_INT("uid"),
+                                           F_TEXT("comm"), F_INT("code"), F_TEXT("signal"),
+                                           F_INT("ns"),    F_END};
+static const struct field file_fields[] = {
+    F_PATH("path"), F_PATH("to"),  F_INT("size"),  F_INT("pid"),   F_TEXT("comm"),
+    F_INT("uid"),   F_INT("mode"), F_INT("owner"), F_INT("group"), F_BOOL("exchange"),
+    F_TEXT("dev"),  F_BOOL("cut"), F_END};
+static const struct field conn_fields[] = {F_INT("pid"),       F_TEXT("comm"),    F_INT("uid"),
+                                           F_TEXT("family"),   F_TEXT("address"), F_INT("port"),
+                                           F_TEXT("protocol"), F_INT("errno"),    F_END};
+static const struct field rare_fields[] = {F_INT("pid"),
+                                           F_TEXT("comm"),
+                                           F_INT("uid"),
+                                           F_INT("from"),
+                                           F_INT("to"),
+                                           F_INT("tracer"),
+                                           F_TEXT("tracer_comm"),
+                                           F_INT("target"),
+                                           F_TEXT("target_comm"),
+                                           F_TEXT("name"),
+                                           F_INT("command"),
+                                           F_PATH("path"),
+                                           F_TEXT("type"),
+                                           F_PATH("source"),
+                                           F_INT("flags"),
+                                           F_TEXT("dev"),
+                                           F_END};
+static const struct field gap_fields[] = {{"lost", FIELD_COUNTS, 0, NULL}, F_TEXT("text"), F_END};
+
+const struct field guest_metrics_fields[] = {{"cpu_percent", FIELD_NUM, 0, NULL},
+                                             {"memory_used_mb", FIELD_NUM, 0, NULL},
+                                             {"memory_total_mb", FIELD_NUM, 0, NULL},
+                                             {"disk_used_mb", FIELD_NUM, 0, NULL},
+                                             {"disk_total_mb", FIELD_NUM, 0, NULL},
+                                             F_INT("num_processes"),
+                                             {"load1", FIELD_NUM, 0, NULL},
+                                             F_INT("timestamp"),
+                                             F_END};
+const struct field guest_port_fields[] = {F_INT("port"), F_TEXT("address"), F_INT("family"),
+                                          F_INT("pid"),  F_TEXT("process"), F_END};
+
+static const char *const file_ops[] = {"create", "write",   "delete", "rename",   "mkdir", "rmdir",
+                                       "link",   "symlink", "mknod",  "truncate", "chmod", "chown"};
+static const char *const gap_reasons[] = {"ring_full", "link_full", "detached"};
+
+static const struct kind {
+    const char *e;
+    enum cg_record_type type;
+    const char *event; /* NULL: there is none in this type */
+    const struct field *fields;
+} kinds[] = {
+    {"exec", CG_REC_PROCESS, "exec", exec_fields},
+    {"exit", CG_REC_PROCESS, "exit", exit_fields},
+    {"file", CG_REC_FILE_OP, NULL, file_fields},
+    {"conn", CG_REC_NETWORK, "connect", conn_fields},
+    {"setuid", CG_REC_PROCESS, "setuid", rare_fields},
+    {"ptrace", CG_REC_PROCESS, "ptrace", rare_fields},
+    {"module", CG_REC_PROCESS, "module", rare_fields},
+    {"mount", CG_REC_PROCESS, "mount", rare_fields},
+    {"bpf", CG_REC_PROCESS, "bpf", rare_fields},
+    {"gap", CG_REC_GAP, NULL, gap_fields},
+};
+
+static const struct cg_json_limits line_limits = {CG_RECORD_LINE_MAX, 4, LINE_VALUES};
+
+/* One of the words, or NULL. */
+static const char *word(const char *const *words, size_t n, const char *s)
+{
+    for (size_t i = 0; i < n; i++)
+        if (cg_streq(words[i], s))
+            return words[i];
+    return NULL;
+}
+
+static void put_time(struct warden *w, struct cg_jsonw *j, const struct cg_json *o)
+{
+    const struct cg_json *t = cg_json_get(o, "t");
+    if (t && t->type == CG_JSON_INT && w->guest.clock_rtt)
+        cg_jsonw_kint(j, "at", guest_clock(w, t->integer));
+}
+
+static void count_lost(struct warden *w, const struct cg_json *o)
+{
+    const struct cg_json *lost = cg_json_get(o, "lost");
+    for (const struct cg_json *m = lost ? lost->child : NULL; m; m = m->next)
+        if (m->type == CG_JSON_INT && m->integer > 0 && m->integer < INT64_MAX / 1024)
+            w->guest.lost += (uint64_t)m->integer;
+}
+
+static bool record_event(struct warden *w, const struct kind *kind, const struct cg_json *o)
+{
+    const char *op = word(file_ops, CG_COUNT(file_ops), cg_json_str(o, "op"));
+    const char *reason = word(gap_reasons, CG_COUNT(gap_reasons), cg_json_str(o, "reason"));
+    if ((kind->type == CG_REC_FILE_OP && !op) || (kind->type == CG_REC_GAP && !reason))
+        return false;
+    struct cg_jsonw *j = cg_record_begin(w->record, kind->type, CG_SRC_GUEST, NULL);
+    if (kind->event)
+        cg_jsonw_kstr(j, "event", kind->event);
+    if (kind->type == CG_REC_FILE_OP)
+        cg_jsonw_kstr(j, "op", op);
+    if (kind->type == CG_REC_GAP)
+        cg_jsonw_kstr(j, "reason", reason);
+    fields_copy(kind->fields, o, j);
+    if (kind->type == CG_REC_FILE_OP)
+        cg_jsonw_kstr(j, "origin", "observed");
+    put_time(w, j, o);
+    cg_record_end(w->record);
+    if (kind->type == CG_REC_GAP)
+        count_lost(w, o);
+    return true;
+}
+
+static bool take_observed(struct warden *w, const struct cg_json *o)
+{
+    const char *e = cg_json_str(o, "e");
+    for (size_t i = 0; i < CG_COUNT(kinds); i++)
+        if (cg_streq(kinds[i].e, e))
+            return record_event(w, &kinds[i], o);
+    return cg_streq(e, "beat");
+}
+
+/* --- ports and samples --- */
+
+static struct guest_port *find_port(struct guest *g, uint16_t port)
+{
+    for (unsigned i = 0; i < g->nports; i++)
+        if (g->port[i].port == port)
+            return &g->port[i];
+    return NULL;
+}
+
+static bool write_object(const struct field *fields, const struct cg_json *o, char *out,
+                         size_t size)
+{
+    CG_OWN(cg_drop_buf) struct cg_buf b;
+    struct cg_jsonw j;
+    cg_buf_init(&b, size - 1);
+    cg_jsonw_init(&j, &b);
+    cg_jsonw_obj(&j);
+    fields_copy(fields, o, &j);
+    cg_jsonw_obj_end(&j);
+    return !b.full && cg_strlcpy(out, size, cg_buf_cstr(&b));
+}
+
+static bool take_port(struct warden *w, const struct cg_json *o)
+{
+    struct guest *g = &w->guest;
+    const char *op = cg_json_str(o, "op");
+    int64_t number = cg_json_int(o, "port", 0);
+    bool opens = cg_streq(op, "open");
+    if ((!opens && !cg_streq(op, "close")) || number < 1 || number > 65535)
+        return false;
+    struct guest_port *at = find_port(g, (uint16_t)number);
+    if (opens && !at && g->nports < WARDEN_PORTS)
+        at = &g->port[g->nports++];
+    if (opens && at) {
+        at->port = (uint16_t)number;
+        if (!write_object(guest_port_fields, o, at->text, sizeof at->text))
+            cg_snprintf(at->text, sizeof at->text, "{\"port\":%d}", (int)number);
+    } else if (!opens && at) {
+        *at = g->port[--g->nports];
+    }
+    struct cg_jsonw *j = cg_record_begin(w->record, CG_REC_PORT, CG_SRC_GUEST, NULL);
+    cg_jsonw_kstr(j, "event", opens ? "open" : "close");
+    fields_copy(guest_port_fields, o, j);
+    cg_record_end(w->record);
+    return true;
+}
+
+static bool take_metrics(struct warden *w, const struct cg_json *o)
+{
+    struct guest *g = &w->guest;
+    if (!write_object(guest_metrics_fields, o, g->metrics_text, sizeof g->metrics_text))
+        g->metrics_text[0] = '\0';
+    return true;
+}
+
+/* --- lines --- */
+
+typedef bool take_fn(struct warden *w, const struct cg_json *o);
+
+static void take_line(struct warden *w, struct cg_slice line, take_fn *take)
+{
+    CG_OWN(cg_drop_json) struct cg_json *o = cg_json_parse(line, &line_limits, NULL);
+    if (!o || o->type != CG_JSON_OBJ || !take(w, o))
+        w->guest.malformed++;
+}
+
+/* Takes whole lines, keeps the rest. False: a line longer than any may be. */
+static bool take_bytes(struct warden *w, struct cg_buf *rest, struct cg_slice data, take_fn *take)
+{
+    const char *end;
+    while ((end = memchr(data.p, '\n', data.n)) != NULL) {
+        size_t n = (size_t)(end - data.p);
+        if (rest->n == 0) {
+            take_line(w, (struct cg_slice){data.p, n}, take);
+        } else {
+            if (!cg_buf_add(rest, data.p, n))
+                return false;
+            take_line(w, cg_buf_slice(rest), take);
+            cg_buf_clear(rest);
+        }
+        if (take == take_observed)
+            w->guest.observed++;
+        data.p += n + 1;
+        data.n -= n + 1;
+    }
+    return cg_buf_add(rest, data.p, data.n) && rest->n <= CG_RECORD_LINE_MAX;
+}
+
+static void garbled(struct warden *w, const char *stream)
+{
+    struct cg_err e = CG_ERR_INIT;
+    cg_fail(&e, CG_PROTOCOL, "the guest sent a line over %d bytes on its %s stream",
+            CG_RECORD_LINE_MAX, stream);
+    life_fail(w, CG_WARDEN_BAD_GUEST, &e);
+}
+
+static void grant_observed(struct warden *w)
+{
+    struct guest *g = &w->guest;
+    if (g->owed && g->observe.s && !cg_record_busy(w->record)) {
+        cg_link_grant(g->observe.s, g->owed);
+        g->owed = 0;
+        guest_kick(w);
+    }
+}
+
+static void on_observe(struct down *d, unsigned channel, struct cg_slice data)
+{
+    struct guest *g = CG_CONTAINER(d, struct guest, observe);
+    struct warden *w = CG_CONTAINER(g, struct warden, guest);
+    (void)channel;
+    if (!take_bytes(w, &g->lines[0], data, take_observed)) {
+        garbled(w, "observe");
+        return;
+    }
+    g->owed += data.n;
+    grant_observed(w);
+    pass_observed(w);
+}
+
+void observe_progress(struct warden *w)
+{
+    grant_observed(w);
+}
+
+static void on_ports(struct down *d, unsigned channel, struct cg_slice data)
+{
+    struct guest *g = CG_CONTAINER(d, struct guest, ports);
+    struct warden *w = CG_CONTAINER(g, struct warden, guest);
+    (void)channel;
+    if (!take_bytes(w, &g->lines[1], data, take_port))
+        garbled(w, "ports");
+    else
+        cg_link_grant(d->s, data.n);
+}
+
+static void on_metrics(struct down *d, unsigned channel, struct cg_slice data)
+{
+    struct guest *g = CG_CONTAINER(d, struct guest, metrics);
+    struct warden *w = CG_CONTAINER(g, struct warden, guest);
+    (void)channel;
+    if (!take_bytes(w, &g->lines[2], data, take_metrics))
+        garbled(w, "metrics");
+    else
+        cg_link_grant(d->s, data.n);
+}
+
+/* The stream is meant to last as long as the guest. */
+static void on_observe_end(struct down *d, const struct cg_json *result)
+{
+    struct guest *g = CG_CONTAINER(d, struct guest, observe);
+    struct warden *w = CG_CONTAINER(g, struct warden, guest);
+    if (w->state != W_RUNNING || !g->link)
+        return;
+    const char *text = cg_json_str(cg_json_get(result, "error"), "text");
+    struct cg_jsonw *j = cg_record_begin(w->record, CG_REC_GAP, CG_SRC_HOST, NULL);
+    cg_jsonw_kstr(j, "reason", "observe_off");
+    cg_jsonw_kstrn(j, "text", text ? text : "ended", CG_MIN(text ? strlen(text) : 5, (size_t)500));
+    cg_record_end(w->record);
+    pass_observed(w);
+}
+
+void observe_second(struct warden *w)
+{
+    struct guest *g = &w->guest;
+    if (g->malformed == g->malformed_told)
+        return;
+    struct cg_jsonw *j = cg_record_begin(w->record, CG_REC_GAP, CG_SRC_HOST, NULL);
+    cg_jsonw_kstr(j, "reason", "malformed");
+    cg_jsonw_kuint(j, "lines", g->malformed - g->malformed_told);
+    cg_record_end(w->record);
+    g->malformed_told = g->malformed;
+}
+
+const struct down_ops observe_ops = {.on_data = on_observe, .on_close = on_observe_end};
+const struct down_ops ports_ops = {.on_data = on_ports};
+const struct down_ops metrics_ops = {.on_data = on_metrics};

@@ -1,0 +1,83 @@
+/* Inside of the HTTP server: conn.c (bytes and parsing), reply.c, ws.c, server.c. */
+#ifndef CG_HTTP_INNER_H
+#define CG_HTTP_INNER_H
+
+#include <llhttp.h>
+
+#include "http/http.h"
+#include "loop/stream.h"
+
+enum {
+    HEAD_TIMEOUT_MS = 15000,
+    IDLE_TIMEOUT_MS = 75000,
+    BODY_TIMEOUT_MS = 60000,
+    WRITE_TIMEOUT_MS = 60000,
+};
+
+enum conn_state {
+    CONN_HEAD,     /* waiting for or reading a head */
+    CONN_BODY,     /* a request is handled; its body may still come */
+    CONN_UPGRADED, /* bytes belong to the WebSocket */
+};
+
+struct header {
+    char *name; /* lower case */
+    char *value;
+};
+
+struct cg_http_conn {
+    struct cg_http_server *server;
+    struct cg_http_conn *next, *prev;
+    struct cg_stream *stream;
+    enum conn_state state;
+    llhttp_t parser;
+    struct cg_buf in; /* a head, or bytes behind the present request */
+    struct cg_buf out;
+    size_t out_at;
+    struct cg_http_req req;
+    struct header headers[64];
+    unsigned nheaders;
+    bool req_live; /* the handler has the request */
+    bool body_done;
+    bool replied;  /* the head of the reply is out */
+    bool finished; /* the reply is complete */
+    bool chunked;
+    bool keep;    /* the connection may serve another request */
+    bool closing; /* close once out is empty */
+    bool dead;
+    bool paused;
+    bool advancing;
+    int64_t left;        /* bytes of a reply of known length still due */
+    int64_t deadline_ns; /* 0: none */
+    struct cg_ws *ws;
+};
+
+struct cg_http_server {
+    uv_loop_t *loop;
+    uv_poll_t poll;
+    uv_timer_t tick;
+    int fd;
+    cg_http_handler *handler;
+    void *ctx;
+    struct cg_http_conn *conns;
+    struct cg_http_conn *graves; /* ended, freed at the next tick */
+    unsigned nconns;
+    bool quiet;
+    unsigned closing_handles;
+    bool destroyed;
+};
+
+void conn_accept(struct cg_http_server *s, int fd);
+void conn_destroy(struct cg_http_conn *c);
+void conn_deadline(struct cg_http_conn *c, int ms); /* 0: none */
+void conn_request_over(struct cg_http_conn *c);     /* the reply is complete */
+void conn_queue(struct cg_http_conn *c, const void *p, size_t n);
+void conn_simple_reply(struct cg_http_conn *c, int status, const char *text);
+
+/* ws.c */
+bool ws_bytes(struct cg_ws *ws, struct cg_slice bytes);
+void ws_gone(struct cg_ws *ws);
+void ws_fill(struct cg_ws *ws); /* its frames into conn->out */
+void ws_drained(struct cg_ws *ws);
+
+#endif

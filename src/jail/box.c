@@ -175,6 +175,9 @@ void cg_box_fail(const struct cg_box *b, const struct cg_err *e)
 {
     struct message m = {.kind = FAILED, .err = *e};
     (void)!cg_fd_send(b->channel, &m, sizeof m, NULL, 0, NULL);
+    /* leaving with a message unread would reset the connection, and the reason would be lost */
+    while (recv(b->channel, &m, sizeof m, 0) > 0)
+        continue;
     _exit(1);
 }
 

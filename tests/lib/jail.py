@@ -4,16 +4,15 @@ import array
 import contextlib
 import os
 import pathlib
-import select
 import shutil
-import signal
 import socket
 import struct
 import subprocess
 import tempfile
 import time
 
-from lib import guest
+import guest
+import product
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -58,33 +57,40 @@ class Kit:
 
 
 def find_kernel(work):
-    """CAGED_TEST_KERNEL names an unpacked kernel package; else one is fetched with apt."""
-    root = os.environ.get("CAGED_TEST_KERNEL")
-    if root is None:
-        root = work / "kernel"
+    """A kernel that the product has built images with, else the one in CAGED_TEST_KERNEL (an unpacked
+    kernel package), else one fetched with apt. Returns a copy anyone may read, and its modules."""
+    images = pathlib.Path(product.default_images()) / "kernels"
+    built = sorted(images.glob("*/vmlinuz"))
+    if "CAGED_TEST_KERNEL" in os.environ:
+        root = pathlib.Path(os.environ["CAGED_TEST_KERNEL"])
+        found, modules = next((root / "boot").glob("vmlinuz-*")), next((root / "lib" / "modules").iterdir())
+    elif built:
+        found, modules = built[-1], built[-1].parent / "modules"
+    else:
         names = subprocess.run(["apt-cache", "depends", "linux-image-cloud-amd64"], capture_output=True, text=True, check=True)
         package = next(line.split()[1] for line in names.stdout.splitlines() if "Depends:" in line)
         subprocess.run(["apt-get", "download", package], cwd=work, check=True, capture_output=True)
-        subprocess.run(["dpkg-deb", "-x", next(work.glob("*.deb")), root], check=True)
-    root = pathlib.Path(root)
+        subprocess.run(["dpkg-deb", "-x", next(work.glob("*.deb")), work / "kernel"], check=True)
+        found = next((work / "kernel" / "boot").glob("vmlinuz-*"))
+        modules = next((work / "kernel" / "lib" / "modules").iterdir())
     kernel = work / "vmlinuz"
-    shutil.copy(next((root / "boot").glob("vmlinuz-*")), kernel)
+    shutil.copy(found, kernel)
     kernel.chmod(0o644)
-    return kernel, next((root / "lib" / "modules").iterdir())
+    return kernel, modules
 
 
 class Broker:
     """One caged-jail --broker. `wrap` goes in front of its command line, as in ["setpriv", ...]."""
 
-    def __init__(self, kit, rootless=False, wrap=(), uid_base=UID_BASE, chown=None):
+    def __init__(self, kit, rootless=False, wrap=(), uid_base=UID_BASE, owner=None, run=None):
         self.kit = kit
         self.rootless = rootless
         self.dir = make_readable(pathlib.Path(tempfile.mkdtemp(prefix="caged-j-")))
-        self.run = self.dir / "run"
-        self.run.mkdir()
-        self.owner = chown
-        if chown is not None:
-            os.chown(self.run, chown, chown)
+        self.run = run or self.dir / "run"
+        self.run.mkdir(exist_ok=True)
+        self.owner = owner
+        if owner is not None:
+            os.chown(self.run, owner, owner)
         self.uid_base = uid_base
         self.sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.log = open(self.dir / "broker.log", "wb")
@@ -122,6 +128,11 @@ class Broker:
             box.started()
         return box
 
+    def stop(self):
+        """The server goes away in good order: its end of the socket closes."""
+        self.sock.close()
+        self.process.wait(20)
+
     def kill(self, name, slot=0):
         self.send(KILL, slot=slot, name=name)
 
@@ -140,12 +151,12 @@ def tsc():
 class Box:
     """One sandbox: the descriptors the server gives, the reply, and the warden's own descriptors."""
 
-    def __init__(self, broker, name, slot, disk=128 << 20, **shape):
+    def __init__(self, broker, name, slot, disk=128 << 20, reuse=False, **shape):
         self.broker, self.name, self.slot = broker, name, slot
         self.dir = broker.dir / name
         self.rundir = broker.run / name
-        self.dir.mkdir()
-        self.rundir.mkdir()
+        self.dir.mkdir(exist_ok=reuse)
+        self.rundir.mkdir(exist_ok=reuse)
         uid = broker.owner if broker.rootless else broker.uid_base + slot
         if uid is not None:
             os.chown(self.dir, uid, uid)
@@ -154,7 +165,7 @@ class Box:
         self.reply_sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         listener = socket.socket(socket.AF_UNIX)
         self.control_path = str(self.rundir / "w.sock")
-        listener.bind(self.control_path)
+        listener.bind(self.control_path + ("2" if reuse else ""))
         listener.listen(8)
         base = self.file("base.img", 64 << 20)
         image = self.file("disk.img", disk)
@@ -259,17 +270,9 @@ class Box:
                 pass
 
 
-def alive(pid):
-    try:
-        with open(f"/proc/{pid}/stat") as f:
-            return f.read().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
 def gone(pid, timeout=20):
     deadline = time.monotonic() + timeout
-    while alive(pid):
+    while product.alive(pid):
         assert time.monotonic() < deadline, f"process {pid} still lives"
         time.sleep(0.02)
 

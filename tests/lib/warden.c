@@ -36,6 +36,9 @@ static void hand_over(int to, const char *id)
 static void look_around(int to)
 {
     char text[4096] = "";
+    int extra = 0;
+    for (int i = LAST + 1; i < 1024; i++)
+        extra += i != to && fcntl(i, F_GETFD) >= 0;
     DIR *dir = opendir("/");
     for (struct dirent *d; dir && (d = readdir(dir));) {
         strncat(text, d->d_name, 200);
@@ -43,9 +46,6 @@ static void look_around(int to)
     }
     int fd = open("/new", O_CREAT | O_WRONLY, 0600);
     strncat(text, fd < 0 && errno == EROFS ? "read-only" : "writable", 20);
-    int extra = 0;
-    for (int i = LAST + 1; i < 1024; i++)
-        extra += i != to && fcntl(i, F_GETFD) >= 0;
     strncat(text, extra ? " descriptors leaked" : "", 30);
     strncat(text, "\n", 2);
     (void)!write(to, text, strlen(text));

@@ -198,10 +198,23 @@ static void make_cgroup(struct cg_keeper *k)
     }
 }
 
+/* The sandbox's directory becomes its own uid's; the server, which made it, keeps access by group. */
+static bool own_directory(const struct cg_keeper *k, const struct cg_box_ids *ids, struct cg_err *e)
+{
+    int dir = k->fds[CG_JAIL_FD_DIR];
+    if (ids->rootless)
+        return true;
+    if (fchown(dir, ids->uid, (gid_t)-1) != 0 || fchmod(dir, 02770) != 0)
+        return cg_fail_sys(e, "hand the sandbox's directory over");
+    return true;
+}
+
 bool cg_keeper_launch(struct cg_keeper *k, struct cg_err *e)
 {
     const struct cg_box_ids ids = ids_of(k);
     k->warnings = k->host->warnings;
+    if (!own_directory(k, &ids, e))
+        return false;
     make_cgroup(k);
     if (!check_readable(k->fds[CG_JAIL_FD_KERNEL], &ids, "the kernel", e) ||
         !check_readable(k->fds[CG_JAIL_FD_INITRAMFS], &ids, "the initramfs", e) ||

@@ -1,6 +1,6 @@
 /* See load.h. The light skeletons need nothing but the bpf() system call; the kernel itself
- * relocates the programs against its BTF. Counters are frozen: no system call can set them, not
- * even root's. */
+ * relocates the programs against its BTF. Counters and scratch memory are frozen: no system call can
+ * set them, not even root's. */
 #include "load.h"
 
 #include <errno.h>
@@ -48,6 +48,7 @@ static void add_hook(struct cg_part *p, enum cg_obs_hook hook, int prog_fd)
     }                                                                                              \
     (p)->skeleton = s;                                                                             \
     (p)->ring_fd = s->maps.ring.map_fd;                                                            \
+    (p)->scratch_fd = s->maps.scratch.map_fd;                                                      \
     (p)->counters_fd = s->maps.counters.map_fd
 
 static int load_exec(struct cg_part *p, const struct cg_part_config *config, char *log)
@@ -135,7 +136,7 @@ static bool freeze(int fd, struct cg_err *e)
 {
     union bpf_attr attr = {.map_fd = (uint32_t)fd};
 
-    return ask(BPF_MAP_FREEZE, &attr) == 0 || cg_fail_sys(e, "freeze counters");
+    return ask(BPF_MAP_FREEZE, &attr) == 0 || cg_fail_sys(e, "freeze map");
 }
 
 static bool map_ring(struct cg_part *p, struct cg_err *e)
@@ -166,7 +167,8 @@ bool cg_part_load(struct cg_part *p, unsigned which, const struct cg_part_config
 {
     CG_ASSERT(which < CG_PARTS);
     *p = (struct cg_part){.name = part_names[which], .ring_fd = -1, .counters_fd = -1};
-    if (load(p, which, config, e) && freeze(p->counters_fd, e) && map_ring(p, e) && attach(p, e))
+    if (load(p, which, config, e) && freeze(p->counters_fd, e) && freeze(p->scratch_fd, e) &&
+        map_ring(p, e) && attach(p, e))
         return true;
     cg_part_unload(p);
     return cg_wrap(e, "%s", part_names[which]);

@@ -23,7 +23,7 @@ struct cg_part {
     void *skeleton; /* NULL when not loaded */
     struct cg_part_hook hook[CG_PART_HOOKS];
     unsigned hooks;
-    int ring_fd, counters_fd;
+    int ring_fd, counters_fd, scratch_fd;
     struct cg_ring ring;
     uint64_t taken[CG_OBS_KINDS]; /* records taken out of the ring */
 };

@@ -355,7 +355,7 @@ unsigned cg_observe_drain(struct cg_observe *o, cg_observe_sink *sink, void *ctx
         const struct cg_ring *r = &o->part[i].ring;
         end[i] = cg_ring_end(r);
         if (r->size)
-            fill = CG_MAX(fill, (unsigned)((end[i] - *r->reader) * 256 / r->size));
+            fill = CG_MAX(fill, (unsigned)((end[i] - r->at) * 256 / r->size));
     }
     while (bytes < max_bytes && (which = oldest(o, end, &record, &n)) < CG_PARTS) {
         bytes += tell(o, &o->part[which], record, n, sink, ctx);

@@ -24,7 +24,8 @@ bool cg_ring_map(struct cg_ring *r, int fd, size_t size, struct cg_err *e)
         errno = why;
         return cg_fail_sys(e, "map ring of %zu bytes", size);
     }
-    *r = (struct cg_ring){.reader = reader,
+    *r = (struct cg_ring){.at = *(const uint64_t *)reader,
+                          .reader = reader,
                           .writer = rest,
                           .data = (const uint8_t *)rest + page,
                           .size = size,
@@ -62,32 +63,38 @@ static uint64_t after(uint64_t pos, uint32_t head)
     return pos + ((n + HEAD + 7) & ~(uint64_t)7);
 }
 
+/* Sequentially consistent: the kernel's writer looks at it to decide on a wake-up. */
+static void move(struct cg_ring *r, uint64_t to)
+{
+    r->at = to;
+    __atomic_store_n(r->reader, to, __ATOMIC_SEQ_CST);
+}
+
 const void *cg_ring_peek(struct cg_ring *r, uint64_t end, size_t *n)
 {
-    if (r->size == 0)
-        return NULL;
-    for (uint64_t pos = *r->reader; pos < end; pos = *r->reader) {
-        uint32_t head = head_at(r, pos);
+    while (r->at < end && r->size > 0) {
+        if (end - r->at > r->size) {
+            move(r, end); /* overrun */
+            break;
+        }
+        uint32_t head = head_at(r, r->at);
         if (head & BUSY)
-            return NULL;
-        uint64_t next = after(pos, head);
-        if (next > end || end - pos > r->size) {
-            __atomic_store_n(r->reader, end, __ATOMIC_RELEASE);
-            return NULL;
+            break;
+        uint64_t next = after(r->at, head);
+        if (next > end) {
+            move(r, end);
+            break;
         }
         if (!(head & DISCARD)) {
             *n = head;
-            return r->data + (pos & (r->size - 1)) + HEAD;
+            return r->data + (r->at & (r->size - 1)) + HEAD;
         }
-        __atomic_store_n(r->reader, next, __ATOMIC_RELEASE);
+        move(r, next);
     }
     return NULL;
 }
 
 void cg_ring_next(struct cg_ring *r)
 {
-    uint64_t pos = *r->reader;
-
-    /* sequentially consistent: the kernel's writer looks at it to decide on a wake-up */
-    __atomic_store_n(r->reader, after(pos, head_at(r, pos)), __ATOMIC_SEQ_CST);
+    move(r, after(r->at, head_at(r, r->at)));
 }

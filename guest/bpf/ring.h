@@ -7,7 +7,9 @@
 #include "base/err.h"
 
 struct cg_ring {
-    uint64_t *reader;       /* position of the reader: ours to write */
+    uint64_t at;            /* our position; the shared one below is only ever written: root in the
+                             * guest can map the ring too, and move it */
+    uint64_t *reader;       /* position of the reader as the kernel sees it */
     const uint64_t *writer; /* position of the writers */
     const uint8_t *data;    /* 2 * size bytes */
     size_t size;            /* a power of two */

@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/bpf.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -323,6 +324,42 @@ static void security(unsigned long unused)
     reap(pid);
 }
 
+/* Sets the reader's position of every ring to the writer's plus `by`; root can. */
+static void move_readers(long by)
+{
+    for (uint32_t id = 0;;) {
+        union bpf_attr next = {.start_id = id};
+        if (syscall(SYS_bpf, BPF_MAP_GET_NEXT_ID, &next, sizeof next) != 0)
+            return;
+        id = next.next_id;
+        union bpf_attr get = {.map_id = id};
+        int fd = (int)syscall(SYS_bpf, BPF_MAP_GET_FD_BY_ID, &get, sizeof get);
+        MUST(fd >= 0);
+        volatile int64_t *reader = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        volatile int64_t *writer = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 4096);
+        if (reader != MAP_FAILED && writer != MAP_FAILED)
+            *reader = *writer + by;
+        uint64_t key = 0, value[2048] = {0};
+        union bpf_attr set = {
+            .map_fd = (uint32_t)fd, .key = (uint64_t)&key, .value = (uint64_t)value};
+        /* the counters are frozen, so they survive this too */
+        (void)!syscall(SYS_bpf, BPF_MAP_UPDATE_ELEM, &set, sizeof set);
+        close(fd);
+    }
+}
+
+/* Root tries to make events disappear: skips unread ones, then pretends that nothing was read. */
+static void thefts(unsigned long count)
+{
+    for (unsigned long i = 0; i < count; i++) {
+        char path[64];
+        snprintf(path, sizeof path, "%s/theft-%lu", ws, i);
+        make(path);
+        if (i % 10 == 0)
+            move_readers(i % 20 ? -4096 : 0);
+    }
+}
+
 /* What is not told: reading, the kernel's file systems, files without a name. */
 static void noise(unsigned long count)
 {
@@ -351,6 +388,7 @@ const struct storm storms[] = {
     {"names", names, 1},
     {"depths", depths, 30},
     {"security", security, 1},
+    {"thefts", thefts, 200},
     {"noise", noise, 200},
     {NULL, NULL, 0},
 };

@@ -76,14 +76,15 @@ static void read_ring(const uint8_t *data, size_t n)
     n = CG_MIN(n - 16, (size_t)RING);
     memcpy(memory, data + 16, n);
     memcpy(memory + RING, memory, RING);
-    struct cg_ring ring = {.reader = &reader, .writer = &writer, .data = memory, .size = RING};
+    struct cg_ring ring = {
+        .at = reader, .reader = &reader, .writer = &writer, .data = memory, .size = RING};
     uint64_t end = cg_ring_end(&ring);
     size_t got;
     for (const uint8_t *p; (p = cg_ring_peek(&ring, end, &got)); cg_ring_next(&ring)) {
         CG_ASSERT(p >= memory && got <= RING && p + got <= memory + (size_t)2 * RING);
         format_exactly(p, got);
     }
-    CG_ASSERT(reader <= end);
+    CG_ASSERT(ring.at == reader && reader <= end);
 }
 
 static void read_mounts(const uint8_t *data, size_t n)

@@ -275,6 +275,29 @@ static void a_ring_whose_heads_make_no_sense_is_skipped(void **state)
     assert_int_equal(reader, 64);
 }
 
+static void a_reader_position_that_somebody_moved_is_not_believed(void **state)
+{
+    (void)state;
+    uint64_t memory[2 * 128] = {0}, reader = 0, writer = 0;
+    struct cg_ring ring = {.reader = &reader,
+                           .writer = &writer,
+                           .data = (const uint8_t *)memory,
+                           .size = sizeof memory / 2};
+    size_t n;
+
+    writer = lay(memory, writer, 8, 'a');
+    writer = lay(memory, writer, 8, 'b');
+    reader = writer;
+    for (char c = 'a'; c <= 'b'; c++) {
+        const char *p = cg_ring_peek(&ring, writer, &n);
+        assert_non_null(p);
+        assert_int_equal(p[0], c);
+        cg_ring_next(&ring);
+        reader = 0;
+    }
+    assert_null(cg_ring_peek(&ring, writer, &n));
+}
+
 static void every_word_has_a_name(void **state)
 {
     (void)state;
@@ -328,6 +351,7 @@ int main(void)
         cmocka_unit_test(records_with_wrong_lengths_are_refused),
         cmocka_unit_test(a_ring_gives_whole_records_in_order_and_no_others),
         cmocka_unit_test(a_ring_whose_heads_make_no_sense_is_skipped),
+        cmocka_unit_test(a_reader_position_that_somebody_moved_is_not_believed),
         cmocka_unit_test(every_word_has_a_name),
         cmocka_unit_test(garbage_in_a_ring_is_survived),
     };

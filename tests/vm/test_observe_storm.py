@@ -188,6 +188,15 @@ def test_hooks_that_stop_running_are_told_as_detached(guest):
     assert broken["gap.detached"] == 1 and "gap.detached" not in again
 
 
+def test_root_that_moves_the_rings_and_resets_the_maps_hides_nothing(guest):
+    _, (thefts, after), _ = guest.storms("thefts:200", "noise:5", cpus=2)
+    assert thefts["bpf"] > 100
+    told = sum(n for key, n in thefts.items() if key.startswith("file."))
+    assert told + lost(thefts, "file") == 400
+    check(thefts, create_workspace=200, write_workspace=200)
+    check(after)
+
+
 def test_hostile_names_stay_one_valid_line_and_rare_acts_are_told(guest):
     _, (names, security), lines = guest.storms("names:1:show", "security:1:show")
     check(names, create_workspace=8, write_workspace=8)

@@ -137,12 +137,14 @@ static void tell(struct run *r, const char *line)
 static void end_line(struct run *r)
 {
     const char *line = cg_buf_cstr(&r->line);
-    if (*line) {
+    if (*line &&
+        !cg_has_prefix(line, "I: ")) { /* apt's and mmdebstrap's mark of mere information */
         free(r->tail[0]);
         memmove(r->tail, r->tail + 1, sizeof(r->tail) - sizeof(r->tail[0]));
         r->tail[TAIL_LINES - 1] = cg_strdup(line);
-        tell(r, line);
     }
+    if (*line)
+        tell(r, line);
     cg_buf_clear(&r->line);
 }
 

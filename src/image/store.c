@@ -20,6 +20,7 @@
 
 #include "base/clock.h"
 #include "base/fs.h"
+#include "image/proc.h"
 
 void cg_task_init(struct cg_task *t, const struct cg_image_config *c,
                   const struct cg_image_build *b, const char *item)
@@ -52,6 +53,34 @@ bool cg_task_step(struct cg_task *t, int percent, const char *phase, struct cg_e
     return cg_task_at(t, percent, phase) || cg_fail(e, CG_CLOSED, "interrupted");
 }
 
+/* Removes a build's folder, and the one that its link `shared` names. What belongs to subordinate
+ * uids goes by a helper in their namespace. Failures are left to the next sweep. */
+static void remove_build(const char *dir)
+{
+    CG_OWN(cg_drop_free) char *link = cg_format("%s/shared", dir);
+    struct cg_err ignored = CG_ERR_INIT;
+    char shared[256];
+    ssize_t n = readlink(link, shared, sizeof(shared) - 1);
+    if (n > 0) {
+        shared[n] = '\0';
+        if (!cg_fs_remove_tree(shared, &ignored)) {
+            CG_OWN(cg_proc_finish) struct cg_proc p = {.out = NULL};
+            cg_strv_add(&p.argv, "mmdebstrap");
+            cg_strv_add(&p.argv, "--unshare-helper");
+            cg_strv_add(&p.argv, "rm");
+            cg_strv_add(&p.argv, "-rf");
+            cg_strv_add(&p.argv, "--");
+            cg_strv_add(&p.argv, shared);
+            bool gone = cg_proc_run(&p, &ignored);
+            gone = cg_fs_remove_tree(shared, &ignored) || gone;
+            if (!gone || cg_fs_exists(shared))
+                return;
+        }
+    }
+    if (!cg_fs_remove_tree(dir, &ignored))
+        return;
+}
+
 static void sweep(const struct cg_image_config *c)
 {
     CG_OWN(cg_drop_free) char *path = cg_format("%s/tmp", c->images_dir);
@@ -63,10 +92,8 @@ static void sweep(const struct cg_image_config *c)
         CG_OWN(cg_drop_free) char *dir = cg_format("%s/%s", path, entry->d_name);
         CG_OWN(cg_drop_free) char *file = cg_format("%s/lock", dir);
         CG_OWN(cg_drop_fd) int fd = open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-        struct cg_err ignored = CG_ERR_INIT;
-        if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0 && !cg_fs_remove_tree(dir, &ignored)) {
-            /* A helper of the dead build may still be ending; the next sweep finds it gone. */
-        }
+        if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
+            remove_build(dir);
     }
 }
 
@@ -129,15 +156,34 @@ bool cg_tmp_create(const struct cg_image_config *c, struct cg_tmp *t, struct cg_
     return true;
 }
 
+bool cg_tmp_share(struct cg_tmp *t, struct cg_err *e)
+{
+    if (geteuid() == 0) {
+        t->shared = cg_strdup(t->path);
+        return true;
+    }
+    char top[] = "/var/tmp/caged-XXXXXX";
+    char name[CG_ID_TEXT], more[CG_ID_TEXT];
+    CG_OWN(cg_drop_free) char *link = cg_format("%s/shared", t->path);
+    cg_id_make("j", name);
+    cg_id_make("j", more);
+    if (!mkdtemp(top))
+        return cg_fail_sys(e, "create folder %s", top);
+    t->shared = cg_format("%s/%s%s", top, name, more);
+    if (symlink(top, link) != 0 || chmod(top, 0711) != 0 || mkdir(t->shared, 0777) != 0 ||
+        chmod(t->shared, 0777) != 0)
+        return cg_fail_sys(e, "create folder %s", t->shared);
+    return true;
+}
+
 void cg_tmp_drop(struct cg_tmp *t)
 {
     int kept = errno;
-    struct cg_err ignored = CG_ERR_INIT;
-    if (t->path && !cg_fs_remove_tree(t->path, &ignored)) {
-        /* The next build's sweep tries again. */
-    }
+    if (t->path)
+        remove_build(t->path);
     cg_drop_fd(&t->lock);
     free(CG_MOVE(t->path));
+    free(CG_MOVE(t->shared));
     errno = kept;
 }
 

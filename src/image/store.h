@@ -38,10 +38,16 @@ bool cg_store_locked(const struct cg_image_config *c, const char *name);
 /* A folder of ours below tmp/, mode 0700, that a sweep leaves alone for as long as we live. */
 struct cg_tmp {
     char *path;
+    char *shared; /* see cg_tmp_share; NULL until then */
     int lock;
 };
 
 CG_MUST_USE bool cg_tmp_create(const struct cg_image_config *c, struct cg_tmp *t, struct cg_err *e);
+/* A folder for helpers that work as other uids of this user's (subordinate ones, in a user
+ * namespace), who cannot enter the user's own folders: below /var/tmp, under a name that nobody
+ * else can list or guess. As root simply the folder itself. Sets t->shared; goes with t. */
+CG_MUST_USE bool cg_tmp_share(struct cg_tmp *t, struct cg_err *e);
+
 void cg_tmp_drop(struct cg_tmp *t); /* removes the folder and all in it; for CG_OWN */
 
 /* Syncs the file or every file of the folder `from`, then renames it to `to`, whose folder is

@@ -22,7 +22,7 @@
 #include "image/host.h"
 #include "image/proc.h"
 
-enum { CONTENTS_MAX = 65536 };
+enum { CONTENTS_MAX = 65536, SCRIPT_MAX = 65536 };
 
 struct build {
     struct cg_task *task;
@@ -69,7 +69,7 @@ static void add_install(struct cg_buf *b, const char *phase, const char *command
 static bool write_steps(const struct build *b, struct cg_err *e)
 {
     const struct cg_recipe *r = b->recipe;
-    CG_OWN(cg_drop_free) char *path = cg_format("%s/steps", b->tmp.path);
+    CG_OWN(cg_drop_free) char *path = cg_format("%s/steps", b->tmp.shared);
     CG_OWN(cg_drop_buf) struct cg_buf s;
     cg_buf_init(&s, 1 << 20);
     cg_buf_adds(&s, "cd /\n");
@@ -103,24 +103,44 @@ static bool write_text(const char *dir, const char *name, const char *text, stru
     return cg_fs_replace(path, text, strlen(text), 0644, e);
 }
 
+/* A copy, since without root the helpers cannot see where Caged is installed. */
+static bool copy_script(const struct build *b, const char *name, struct cg_err *e)
+{
+    CG_OWN(cg_drop_free) char *from = cg_format("%s/image/%s", b->task->config->data_dir, name);
+    CG_OWN(cg_drop_free) char *to = cg_format("%s/%s", b->tmp.shared, name);
+    CG_OWN(cg_drop_free) char *text = NULL;
+    size_t n = 0;
+    return cg_fs_slurp(from, SCRIPT_MAX, &text, &n, e) && cg_fs_replace(to, text, n, 0755, e);
+}
+
+static bool make_folders(struct build *b, struct cg_err *e)
+{
+    static const char *const names[] = {"out", "mm", "guards"};
+    for (size_t i = 0; i < CG_COUNT(names); i++) {
+        CG_OWN(cg_drop_free) char *path = cg_format("%s/%s", b->tmp.shared, names[i]);
+        if (mkdir(path, 0755) != 0 || (geteuid() != 0 && chmod(path, 0777) != 0))
+            return cg_fail_sys(e, "create folder %s", path);
+    }
+    b->out = cg_format("%s/out", b->tmp.shared);
+    return true;
+}
+
 /* The file system's uuid comes from the recipe, its times are fixed: a rebuild of the same packages
  * gives an image that differs only where the packages do. */
 static bool prepare(struct build *b, struct cg_err *e)
 {
     const struct cg_image_config *c = b->task->config;
     const char *f = b->recipe->fingerprint;
-    if (!cg_tmp_create(c, &b->tmp, e))
-        return false;
-    b->out = cg_format("%s/out", b->tmp.path);
-    CG_OWN(cg_drop_free) char *root = cg_format("%s/mm", b->tmp.path);
     CG_OWN(cg_drop_free) char *log = cg_format("%s/logs/%s.log", c->images_dir, b->recipe->name);
     CG_OWN(cg_drop_free)
     char *uuid = cg_format("%.8s-%.4s-4%.3s-8%.3s-%.12s", f, f + 8, f + 12, f + 15, f + 18);
+    if (!cg_tmp_create(c, &b->tmp, e) || !cg_tmp_share(&b->tmp, e) || !make_folders(b, e))
+        return false;
     b->log = open(log, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     if (b->log < 0)
         return cg_fail_sys(e, "open %s", log);
-    return cg_fs_mkdirs(b->out, 0755, e) && cg_fs_mkdirs(root, 0755, e) &&
-           write_text(b->tmp.path, "uuid", uuid, e) && write_steps(b, e);
+    return write_text(b->tmp.shared, "uuid", uuid, e) && copy_script(b, "customize", e) &&
+           copy_script(b, "pack", e) && write_steps(b, e);
 }
 
 static const struct {
@@ -172,7 +192,7 @@ static bool on_line(void *ctx, const char *line)
 static char *newer_keyring(const struct build *b, const struct cg_host *h)
 {
     struct cg_err ignored = CG_ERR_INIT;
-    CG_OWN(cg_drop_free) char *dir = cg_format("%s/keyring", b->tmp.path);
+    CG_OWN(cg_drop_free) char *dir = cg_format("%s/keyring", b->tmp.shared);
     CG_OWN(cg_proc_finish) struct cg_proc get = {.cwd = dir, .log_fd = b->log};
     if (!cg_fs_mkdirs(dir, 0755, &ignored))
         return NULL;
@@ -241,7 +261,7 @@ static bool add_options(const struct build *b, const struct cg_host *h, const ch
     cg_strv_add_all(&packages, &b->recipe->build_packages);
     CG_OWN(cg_drop_free) char *include = cg_strv_join(&packages, ",");
     cg_strv_addf(argv, "--include=%s", include);
-    cg_strv_addf(argv, "--customize-hook=%s/image/customize", b->task->config->data_dir);
+    cg_strv_addf(argv, "--customize-hook=%s/customize", b->tmp.shared);
     return true;
 }
 
@@ -263,8 +283,8 @@ static bool run_mmdebstrap(struct build *b, struct cg_err *e)
     cg_strv_add(&p.argv, suite);
     cg_strv_add(&p.argv, "/dev/null");
     cg_strv_add_all(&p.argv, &sources);
-    cg_strv_addf(&p.env, "CAGED_JOB=%s", b->tmp.path);
-    cg_strv_addf(&p.env, "TMPDIR=%s/mm", b->tmp.path);
+    cg_strv_addf(&p.env, "CAGED_JOB=%s", b->tmp.shared);
+    cg_strv_addf(&p.env, "TMPDIR=%s/mm", b->tmp.shared);
     return cg_proc_run(&p, e);
 }
 
@@ -289,6 +309,22 @@ static bool read_contents(const struct build *b, struct cg_strv *out, struct cg_
     return true;
 }
 
+/* Brings the image out of the folder that helpers share: a rename as root, a copy otherwise. */
+static bool fetch_base(const struct build *b, const char *to, struct cg_err *e)
+{
+    CG_OWN(cg_drop_free) char *from = cg_format("%s/base.ext4", b->out);
+    if (geteuid() == 0)
+        return rename(from, to) == 0 || cg_fail_sys(e, "rename %s", from);
+    CG_OWN(cg_proc_finish) struct cg_proc p = {.line = on_line, .ctx = b->task};
+    cg_strv_add(&p.argv, "cp");
+    cg_strv_add(&p.argv, "--sparse=always");
+    cg_strv_add(&p.argv, "--preserve=mode");
+    cg_strv_add(&p.argv, "--");
+    cg_strv_add(&p.argv, from);
+    cg_strv_add(&p.argv, to);
+    return cg_proc_run(&p, e);
+}
+
 static bool build_base(struct cg_task *t, const struct cg_recipe *r, struct cg_err *e)
 {
     CG_OWN(drop_build) struct build b = {.task = t, .recipe = r, .tmp = {.lock = -1}, .log = -1};
@@ -296,7 +332,9 @@ static bool build_base(struct cg_task *t, const struct cg_recipe *r, struct cg_e
     if (!prepare(&b, e) || !run_mmdebstrap(&b, e) || !read_contents(&b, &contents, e) ||
         !cg_task_step(t, 96, "writing to disk", e))
         return false;
-    CG_OWN(cg_drop_free) char *base = cg_format("%s/base.ext4", b.out);
+    CG_OWN(cg_drop_free) char *base = cg_format("%s/base.ext4", b.tmp.path);
+    if (!fetch_base(&b, base, e))
+        return false;
     struct cg_template_meta m = {.name = r->name,
                                  .description = r->description,
                                  .source = "recipe",

@@ -1,0 +1,190 @@
+/* Start and end of the core: the database, what an earlier server left, the acceleration probe. */
+#include "core/core.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/fs.h"
+#include "base/log.h"
+#include "core/creation.h"
+#include "jail/jail.h"
+
+/* --- what an earlier server left --- */
+
+static void load_row(void *ctx, const struct cg_store_sandbox *row)
+{
+    struct cg_core *c = ctx;
+    struct cg_sandbox *sb = cg_sandbox_load(c, row);
+    if (sb)
+        cg_sandbox_add(c, sb);
+    else
+        cg_log(CG_LOG_ERROR, CG_EVENT("store.bad_row"), CG_S("id", row->id));
+}
+
+static bool keeper_lives(const struct cg_sandbox *sb)
+{
+    CG_OWN(cg_drop_free) char *run = cg_run_path(sb->core, sb->id, NULL);
+    CG_OWN(cg_drop_fd) int dir = open(run, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int pid = 0;
+    return dir >= 0 && cg_jail_keeper_of(dir, &pid, NULL) && pid > 0;
+}
+
+static void adopt(struct cg_sandbox *sb)
+{
+    struct cg_err e = CG_ERR_INIT;
+    if (sb->status == CG_STATUS_RUNNING && keeper_lives(sb) && cg_sandbox_connect(sb, &e)) {
+        cg_log(CG_LOG_INFO, CG_EVENT("sandbox.adopted"), CG_S("id", sb->id));
+        if (sb->init == CG_INIT_RUNNING) { /* it went on without us; its exit is in the record */
+            sb->init = CG_INIT_FAILED;
+            sb->init_exit = 1;
+            cg_strlcpy(sb->init_tail, sizeof sb->init_tail,
+                       "the server was restarted while the init script ran");
+        }
+        return;
+    }
+    if (sb->error.code == CG_OK)
+        cg_fail(&sb->error, CG_CLOSED, "%s",
+                sb->status == CG_STATUS_PENDING ? "the server was restarted while it was made"
+                                                : "it ended while no server was running");
+    cg_core_end(sb, CG_STATUS_ERROR, "found_dead");
+}
+
+/* Directories of sandboxes that no row owns. */
+static void sweep_orphans(struct cg_core *c, const char *parent)
+{
+    CG_OWN(cg_drop_dir) DIR *d = opendir(parent);
+    struct dirent *entry;
+    while (d && (entry = readdir(d))) {
+        const struct cg_sandbox *sb = cg_map_get(&c->by_id, entry->d_name);
+        if (!cg_id_valid(entry->d_name, "cage") || (sb && sb->slot > 0))
+            continue;
+        CG_OWN(cg_drop_free) char *path = cg_format("%s/%s", parent, entry->d_name);
+        struct cg_err e = CG_ERR_INIT;
+        bool ok = cg_fs_remove_tree(path, &e);
+        cg_log(ok ? CG_LOG_INFO : CG_LOG_WARN, CG_EVENT("orphan.swept"), CG_S("path", path),
+               CG_E(&e));
+    }
+}
+
+static void sweep(struct cg_core *c)
+{
+    CG_OWN(cg_drop_free) char *dirs = cg_format("%s/sandboxes", c->options.state_dir);
+    sweep_orphans(c, dirs);
+    sweep_orphans(c, c->options.run_dir);
+    struct cg_jail_request r = {.magic = CG_JAIL_MAGIC, .size = sizeof r, .op = CG_JAIL_SWEEP};
+    struct cg_err e = CG_ERR_INIT;
+    if (c->broker >= 0 && !cg_jail_send(c->broker, &r, NULL, 0, &e))
+        cg_log(CG_LOG_WARN, CG_EVENT("jail.sweep_failed"), CG_E(&e));
+}
+
+bool cg_adopt_all(struct cg_core *c, struct cg_err *e)
+{
+    if (!cg_store_each_sandbox(c->store, load_row, c, e))
+        return false;
+    for (struct cg_sandbox *sb = c->first; sb; sb = sb->next) {
+        if (sb->slot > 0)
+            adopt(sb);
+    }
+    sweep(c);
+    return true;
+}
+
+/* --- the probe --- */
+
+struct probe {
+    struct cg_core *core;
+    uv_poll_t poll;
+    int fd;
+    char text[4096];
+    size_t n;
+};
+
+void cg_core_probed(struct cg_core *c, const char *json)
+{
+    CG_OWN(cg_drop_json) struct cg_json *j = cg_json_parse(cg_slice_of(json), NULL, NULL);
+    const char *accel = cg_json_str(j, "accel");
+    const char *reason = cg_json_str(j, "reason");
+    if (!accel || !cg_accel_parse(accel, &c->accel)) {
+        cg_log(CG_LOG_WARN, CG_EVENT("probe.unreadable"), CG_S("text", json));
+        return;
+    }
+    c->tsc_khz = (uint64_t)cg_json_int(j, "tsc_khz", 0);
+    cg_strlcpy(c->accel_reason, sizeof c->accel_reason, reason ? reason : "");
+    c->probed = true;
+    cg_log(CG_LOG_INFO, CG_EVENT("probe.done"), CG_S("accel", accel),
+           CG_S("reason", c->accel_reason));
+}
+
+static void free_probe(uv_handle_t *h)
+{
+    struct probe *p = CG_CONTAINER(h, struct probe, poll);
+    close(p->fd);
+    free(p);
+}
+
+static void on_probe(uv_poll_t *poll, int status, int events)
+{
+    struct probe *p = CG_CONTAINER(poll, struct probe, poll);
+    (void)status;
+    (void)events;
+    size_t room = sizeof p->text - 1 - p->n;
+    ssize_t n = room ? read(p->fd, p->text + p->n, room) : 0;
+    if (n > 0) {
+        p->n += (size_t)n;
+        return;
+    }
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    struct cg_core *c = p->core;
+    uv_poll_stop(poll);
+    uv_close((uv_handle_t *)poll, free_probe);
+    c->probe_runs = false;
+    cg_core_probed(c, p->text);
+    cg_creations_go_on(c);
+}
+
+void cg_core_await_probe(struct cg_core *c, int fd)
+{
+    struct probe *p = cg_alloc(sizeof *p);
+    p->core = c;
+    p->fd = fd;
+    c->probe_runs = true;
+    if (!cg_fd_set_nonblock(fd, true, NULL) || uv_poll_init(c->loop, &p->poll, fd) != 0) {
+        c->probe_runs = false;
+        close(fd);
+        free(p);
+        return;
+    }
+    uv_poll_start(&p->poll, UV_READABLE, on_probe);
+}
+
+/* --- start and end --- */
+
+bool cg_core_start(struct cg_core *c, struct cg_err *e)
+{
+    cg_map_init(&c->by_id);
+    cg_map_init(&c->keys);
+    cg_map_init(&c->accounts);
+    CG_OWN(cg_drop_free) char *path = cg_format("%s/server.db", c->options.state_dir);
+    CG_OWN(cg_drop_free) char *boxes = cg_format("%s/sandboxes", c->options.state_dir);
+    CG_OWN(cg_drop_free) char *archive = cg_format("%s/archive", c->options.state_dir);
+    if (!cg_fs_mkdirs(boxes, 0711, e) || !cg_fs_mkdirs(archive, 0711, e))
+        return false;
+    c->store = cg_store_open(c->loop, path, e);
+    return c->store != NULL;
+}
+
+void cg_core_finish(struct cg_core *c)
+{
+    c->stopping = true;
+    for (struct cg_sandbox *sb = c->first; sb; sb = sb->next) {
+        cg_wclient_destroy(sb->warden);
+        sb->warden = NULL;
+    }
+    cg_store_close(c->store);
+    c->store = NULL;
+}

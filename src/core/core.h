@@ -1,0 +1,191 @@
+/* The server's heart: accounts and keys, sandboxes and their states, the way from a request to a
+ * running guest and back to nothing. Knows no HTTP and no SQL. One thread, the loop's; what blocks
+ * runs on libuv's pool. */
+#ifndef CG_CORE_CORE_H
+#define CG_CORE_CORE_H
+
+#include <uv.h>
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/jsonw.h"
+#include "base/map.h"
+#include "core/options.h"
+#include "core/wclient.h"
+#include "image/image.h"
+#include "store/store.h"
+#include "vmm/vmm.h"
+
+enum { CG_SLOTS = 4096 };
+
+/* The states of a sandbox; state.c has the table of what may follow what. */
+enum cg_status {
+    CG_STATUS_PENDING,
+    CG_STATUS_RUNNING,
+    CG_STATUS_ERROR,     /* ended by a failure; nothing of it is left but the record */
+    CG_STATUS_DESTROYED, /* ended on request */
+};
+
+const char *cg_status_name(enum cg_status s);
+bool cg_status_may(enum cg_status from, enum cg_status to);
+bool cg_status_parse(const char *name, enum cg_status *out);
+
+enum cg_init_state { CG_INIT_NONE, CG_INIT_PENDING, CG_INIT_RUNNING, CG_INIT_OK, CG_INIT_FAILED };
+
+/* What was asked for; all strings owned. */
+struct cg_spec {
+    char template_name[64];
+    uint32_t cpus;
+    uint32_t memory_mb;
+    uint32_t disk_gb;
+    char *name;
+    char *env_json; /* an object of strings */
+    char *repo_url, *repo_branch, *repo_commit, *repo_subdir;
+    char *init_script;
+    char *config_json; /* {"source","raw"} of the client, or NULL */
+    bool defer_init;   /* the client runs init later (POST …/init), after it has uploaded files */
+    int64_t timeout_s;
+};
+
+void cg_spec_finish(struct cg_spec *s);
+
+struct cg_core;
+struct cg_sandbox;
+typedef void cg_sandbox_done(void *ctx, struct cg_sandbox *sb, const struct cg_err *err);
+
+struct cg_waiter {
+    struct cg_waiter *next;
+    cg_sandbox_done *done;
+    void *ctx;
+};
+
+struct cg_sandbox {
+    struct cg_core *core;
+    struct cg_sandbox *next; /* all of them, oldest first */
+    char id[CG_ID_TEXT];
+    char account[CG_ID_TEXT];
+    struct cg_spec spec;
+    char *repo_token; /* never stored */
+    enum cg_status status;
+    uint32_t slot; /* 0: none */
+    int64_t created_wall, started_wall, stopped_wall;
+    int64_t started_mono; /* this server's clock; 0 after a restart */
+    struct cg_err error;
+    char console_tail[2048];
+    enum cg_init_state init;
+    int init_exit;
+    char init_tail[4096];
+    char accel[8];
+    uint32_t warnings; /* enum cg_jail_warning */
+    char phase[32];    /* of the creation: "images", "disk", "jail", "boot", "clone", "init" */
+    int percent;
+    bool creating, destroying;
+    uint32_t jail_cause; /* enum cg_jail_cause once the keeper said so */
+
+    /* what a living one holds */
+    int keeper_sock; /* -1: none, or adopted from an earlier server */
+    uv_poll_t *keeper_poll;
+    struct cg_wclient *warden;
+    struct cg_waiter *create_waiters, *destroy_waiters;
+    void *work; /* creation or destruction under way */
+};
+
+struct cg_listener {
+    struct cg_listener *next;
+    void (*on_change)(void *ctx, struct cg_sandbox *sb); /* state or phase moved */
+    void *ctx;
+};
+
+struct cg_core {
+    uv_loop_t *loop;
+    struct cg_options options;
+    struct cg_store *store;
+    struct cg_image_config images;
+    int broker; /* SOCK_SEQPACKET to caged-jail; -1 in tests */
+    bool rootless;
+    uint32_t uid_base;
+    struct cg_map by_id; /* struct cg_sandbox */
+    struct cg_sandbox *first, *last;
+    uint8_t slots[CG_SLOTS + 1];
+    struct cg_map keys;     /* hex of the hash: struct cg_store_key */
+    struct cg_map accounts; /* id: struct cg_store_account */
+    struct cg_listener *listeners;
+    enum cg_accel accel;
+    uint64_t tsc_khz;
+    char accel_reason[200];
+    bool probed;                 /* accel and tsc_khz are known */
+    bool probe_runs;             /* a child finds them out; creations wait */
+    struct cg_creation *waiting; /* for the probe */
+    char *libexec_dir;
+    bool stopping;
+};
+
+/* options, loop, images, broker, rootless, uid_base and libexec_dir are set by the caller; the
+ * rest is zero. Opens the database, adopts the sandboxes of an earlier server. */
+CG_MUST_USE bool cg_core_start(struct cg_core *c, struct cg_err *e);
+/* Leaves living sandboxes alone. */
+void cg_core_finish(struct cg_core *c);
+/* Reads the probe's verdict (one JSON line of caged-jail --probe). */
+void cg_core_probed(struct cg_core *c, const char *json);
+/* A child runs the probe; its output comes on fd, which is taken over. */
+void cg_core_await_probe(struct cg_core *c, int fd);
+void cg_creations_go_on(struct cg_core *c);
+
+/* --- accounts and keys (keys.c) --- */
+
+enum { CG_KEY_TEXT = 48 };
+
+/* Makes the owner's account and key at the first start; the key's text is put into `text` then,
+ * else text[0] is 0. Durable when it returns. */
+CG_MUST_USE bool cg_core_bootstrap(struct cg_core *c, char text[CG_KEY_TEXT], struct cg_err *e);
+/* The key that a text names, if it is known and has not expired. */
+struct cg_store_key *cg_core_find_key(struct cg_core *c, const char *text);
+void cg_core_new_key(struct cg_core *c, const char *account, const char *name, const char *scope,
+                     int64_t expires_wall_ns, char text[CG_KEY_TEXT], struct cg_store_key *out);
+/* Single-use tickets for WebSockets. */
+void cg_core_ticket_make(struct cg_core *c, const struct cg_store_key *k, char *out, size_t size);
+struct cg_store_key *cg_core_ticket_take(struct cg_core *c, const char *text);
+
+/* --- sandboxes --- */
+
+struct cg_sandbox *cg_core_find(struct cg_core *c, const char *id);
+
+/* Begins to make a sandbox; spec is taken over, also on failure. done comes when it runs (clone and
+ * init included) or has failed. NULL with *e set when it is refused at once. */
+CG_MUST_USE struct cg_sandbox *cg_core_create(struct cg_core *c, const char *account,
+                                              struct cg_spec *spec, char *repo_token,
+                                              cg_sandbox_done *done, void *ctx, struct cg_err *e);
+/* Runs the init script of a sandbox made with defer_init. */
+CG_MUST_USE bool cg_core_init(struct cg_sandbox *sb, cg_sandbox_done *done, void *ctx,
+                              struct cg_err *e);
+/* Ends a sandbox in any state; done when nothing of it is left. */
+void cg_core_destroy(struct cg_sandbox *sb, const char *reason, cg_sandbox_done *done, void *ctx);
+
+/* The sandbox object of the API. */
+void cg_sandbox_write(struct cg_sandbox *sb, struct cg_jsonw *w);
+int64_t cg_sandbox_compute_nusd(const struct cg_sandbox *sb);
+/* CG_CONFLICT with its state unless it runs and its warden is connected. */
+CG_MUST_USE bool cg_sandbox_usable(const struct cg_sandbox *sb, struct cg_err *e);
+/* Where its record is: the living directory or the archive. The caller's. */
+CG_MUST_USE char *cg_sandbox_record_dir(const struct cg_sandbox *sb);
+CG_MUST_USE char *cg_sandbox_dir(const struct cg_sandbox *sb);
+
+/* --- inside of core --- */
+
+void cg_sandbox_set_status(struct cg_sandbox *sb, enum cg_status to);
+void cg_sandbox_phase(struct cg_sandbox *sb, const char *phase, int percent);
+void cg_sandbox_save(struct cg_sandbox *sb, cg_store_done *done, void *ctx);
+struct cg_sandbox *cg_sandbox_load(struct cg_core *c, const struct cg_store_sandbox *row);
+void cg_sandbox_add(struct cg_core *c, struct cg_sandbox *sb);
+void cg_sandbox_wait(struct cg_waiter **list, cg_sandbox_done *done, void *ctx);
+void cg_sandbox_tell(struct cg_sandbox *sb, struct cg_waiter **list, const struct cg_err *err);
+bool cg_sandbox_connect(struct cg_sandbox *sb, struct cg_err *e);
+void cg_sandbox_watch_keeper(struct cg_sandbox *sb, int sock);
+/* Everything a sandbox held is gone (its keeper has ended): free, archive, set the state. */
+void cg_sandbox_ended(struct cg_sandbox *sb, enum cg_status to, const struct cg_err *why);
+void cg_creation_failed(struct cg_sandbox *sb, const struct cg_err *why);
+void cg_creation_keeper_said(struct cg_sandbox *sb, const void *reply, size_t n);
+bool cg_adopt_all(struct cg_core *c, struct cg_err *e);
+char *cg_run_path(const struct cg_core *c, const char *id, const char *name);
+
+#endif

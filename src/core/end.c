@@ -1,0 +1,366 @@
+/* The ends of a sandbox: on request, by failure, found dead at a start. Whatever the way, the
+ * keeper ends first (everything that runs), then the files go, the record moves to the archive, and
+ * the row gets its final state. Nothing here waits for ever: a keeper that does not end is killed.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/fs.h"
+#include "base/log.h"
+#include "core/creation.h"
+#include "jail/jail.h"
+#include "record/record.h"
+
+enum { STOP_MS = 12000, POLL_MS = 100, GRACE_MS = 2000, KILLS_MAX = 50 };
+
+struct ending {
+    struct cg_sandbox *sb;
+    enum cg_status to;
+    char reason[64];
+    struct cg_wcall call;
+    uv_timer_t timer;
+    uv_work_t work;
+    int64_t deadline_ns;
+    unsigned kills;
+    bool cleaning; /* files are being removed */
+};
+
+/* --- the warden's connection --- */
+
+static void on_warden_down(void *ctx, const struct cg_err *why)
+{
+    struct cg_sandbox *sb = ctx;
+    sb->warden = NULL;
+    if (sb->creating)
+        cg_creation_failed(sb, why);
+    /* otherwise its keeper tells, or the watch of an adopted one finds out */
+    else if (sb->keeper_sock < 0 && !sb->destroying && !sb->core->stopping)
+        cg_core_end(sb, CG_STATUS_ERROR, "warden_gone");
+}
+
+bool cg_sandbox_connect(struct cg_sandbox *sb, struct cg_err *e)
+{
+    CG_OWN(cg_drop_free) char *path = cg_run_path(sb->core, sb->id, "w.sock");
+    sb->warden = cg_wclient_connect(sb->core->loop, path, on_warden_down, sb, e);
+    return sb->warden != NULL;
+}
+
+/* --- the keeper's socket --- */
+
+static void free_poll(uv_handle_t *h)
+{
+    free(h);
+}
+
+static void drop_keeper(struct cg_sandbox *sb)
+{
+    if (sb->keeper_poll) {
+        uv_poll_stop(sb->keeper_poll);
+        uv_close((uv_handle_t *)sb->keeper_poll, free_poll);
+        sb->keeper_poll = NULL;
+    }
+    cg_drop_fd(&sb->keeper_sock);
+}
+
+static const char *cause_text(const struct cg_jail_end *end)
+{
+    switch (end->cause) {
+    case CG_JAIL_WARDEN_ENDED:
+        return "its warden ended";
+    case CG_JAIL_VMM_ENDED:
+        return "its VMM ended";
+    case CG_JAIL_KILLED:
+        return "it was killed";
+    default:
+        return "its keeper broke";
+    }
+}
+
+static void note_end(struct cg_sandbox *sb, const struct cg_jail_end *end)
+{
+    sb->jail_cause = end->cause;
+    if (sb->destroying || sb->error.code != CG_OK)
+        return;
+    if (WIFSIGNALED(end->status))
+        cg_fail(&sb->error, CG_CLOSED, "%s by signal %d", cause_text(end), WTERMSIG(end->status));
+    else
+        cg_fail(&sb->error, CG_CLOSED, "%s with status %d", cause_text(end),
+                WEXITSTATUS(end->status));
+}
+
+static void keeper_gone(struct cg_sandbox *sb)
+{
+    drop_keeper(sb);
+    if (sb->destroying)
+        return; /* the ending's timer goes on from here */
+    struct cg_err e = CG_ERR_INIT;
+    if (sb->error.code == CG_OK)
+        cg_fail(&sb->error, CG_CLOSED, "its keeper was killed");
+    e = sb->error;
+    if (sb->creating) {
+        cg_creation_failed(sb, &e);
+        return;
+    }
+    cg_core_end(sb, CG_STATUS_ERROR, "died");
+}
+
+static void on_keeper(uv_poll_t *poll, int status, int events)
+{
+    struct cg_sandbox *sb = poll->data;
+    (void)status;
+    (void)events;
+    char message[1024];
+    size_t n = 0;
+    struct cg_err e = CG_ERR_INIT;
+    if (!cg_fd_recv(sb->keeper_sock, message, sizeof message, &n, NULL, 0, NULL, &e)) {
+        if (e.sys != EAGAIN)
+            keeper_gone(sb);
+        return;
+    }
+    struct cg_jail_end end;
+    if (n == sizeof end) {
+        memcpy(&end, message, sizeof end);
+        if (end.magic == CG_JAIL_MAGIC)
+            note_end(sb, &end);
+        return;
+    }
+    cg_creation_keeper_said(sb, message, n);
+}
+
+void cg_sandbox_watch_keeper(struct cg_sandbox *sb, int sock)
+{
+    sb->keeper_sock = sock;
+    if (!cg_fd_set_nonblock(sock, true, NULL))
+        return;
+    sb->keeper_poll = cg_alloc(sizeof *sb->keeper_poll);
+    sb->keeper_poll->data = sb;
+    uv_poll_init(sb->core->loop, sb->keeper_poll, sock);
+    uv_poll_start(sb->keeper_poll, UV_READABLE, on_keeper);
+}
+
+/* --- files and record, on the pool --- */
+
+/* Closes the record of a sandbox whose warden could not: the reason, then `destroyed`. */
+static void close_record(const struct ending *n, const char *record)
+{
+    struct cg_sandbox *sb = n->sb;
+    CG_OWN(cg_drop_fd) int dir = open(record, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    struct cg_err e = CG_ERR_INIT;
+    const struct cg_record_options options = {.sandbox = sb->id};
+    struct cg_record *r = dir < 0 ? NULL : cg_record_open(dir, &options, &e);
+    if (!r)
+        return;
+    if (n->to == CG_STATUS_ERROR) {
+        struct cg_jsonw *w = cg_record_begin(r, CG_REC_ERROR, CG_SRC_SERVER, NULL);
+        cg_jsonw_kstr(w, "code", cg_code_name(sb->error.code));
+        cg_jsonw_kstr(w, "text", sb->error.text);
+        cg_record_end(r);
+    }
+    struct cg_jsonw *w = cg_record_begin(r, CG_REC_LIFECYCLE, CG_SRC_SERVER, NULL);
+    cg_jsonw_kstr(w, "event", "destroyed");
+    cg_jsonw_kstr(w, "reason", n->reason);
+    cg_record_end(r);
+    if (!cg_record_sync(r, &e))
+        cg_log(CG_LOG_WARN, CG_EVENT("record.close_failed"), CG_S("id", sb->id), CG_E(&e));
+    cg_record_close(r);
+}
+
+/* The last lines of the guest's console, for people. */
+static void read_console(struct cg_sandbox *sb, const char *dir)
+{
+    CG_OWN(cg_drop_free) char *path = cg_format("%s/console.log", dir);
+    CG_OWN(cg_drop_free) char *text = NULL;
+    size_t n = 0;
+    if (!cg_fs_slurp(path, 8 << 20, &text, &n, NULL) || n == 0)
+        return;
+    size_t keep = CG_MIN(n, sizeof sb->console_tail - 1);
+    memcpy(sb->console_tail, text + n - keep, keep);
+    sb->console_tail[keep] = '\0';
+    for (size_t i = 0; i < keep; i++) {
+        if (!sb->console_tail[i])
+            sb->console_tail[i] = ' ';
+    }
+}
+
+static void clean_work(uv_work_t *work)
+{
+    struct ending *n = CG_CONTAINER(work, struct ending, work);
+    struct cg_sandbox *sb = n->sb;
+    CG_OWN(cg_drop_free) char *dir = cg_sandbox_dir(sb);
+    CG_OWN(cg_drop_free) char *run = cg_run_path(sb->core, sb->id, NULL);
+    CG_OWN(cg_drop_free) char *record = cg_format("%s/record", dir);
+    CG_OWN(cg_drop_free)
+    char *archive = cg_format("%s/archive/%s", sb->core->options.state_dir, sb->id);
+    CG_OWN(cg_drop_free) char *kept = cg_format("%s/record", archive);
+    struct cg_err e = CG_ERR_INIT;
+    if (n->to == CG_STATUS_ERROR)
+        read_console(sb, dir);
+    if (cg_fs_exists(record)) {
+        close_record(n, record);
+        if (!cg_fs_mkdirs(archive, 0750, &e) || rename(record, kept) != 0)
+            cg_log(CG_LOG_WARN, CG_EVENT("record.archive_failed"), CG_S("id", sb->id), CG_E(&e));
+    }
+    if (!cg_fs_remove_tree(dir, &e) || !cg_fs_remove_tree(run, &e))
+        cg_log(CG_LOG_WARN, CG_EVENT("sandbox.clean_failed"), CG_S("id", sb->id), CG_E(&e));
+}
+
+static void on_timer_closed(uv_handle_t *h)
+{
+    free(CG_CONTAINER(h, struct ending, timer));
+}
+
+static void on_row(void *ctx, const struct cg_err *err)
+{
+    struct cg_sandbox *sb = ctx;
+    sb->destroying = false;
+    cg_log(CG_LOG_INFO, CG_EVENT("sandbox.ended"), CG_S("id", sb->id),
+           CG_S("status", cg_status_name(sb->status)));
+    cg_sandbox_tell(sb, &sb->create_waiters, sb->error.code != CG_OK ? &sb->error : err);
+    cg_sandbox_tell(sb, &sb->destroy_waiters, err);
+}
+
+static void cleaned(uv_work_t *work, int status)
+{
+    struct ending *n = CG_CONTAINER(work, struct ending, work);
+    struct cg_sandbox *sb = n->sb;
+    (void)status;
+    sb->core->slots[sb->slot] = 0;
+    sb->slot = 0;
+    sb->work = NULL;
+    enum cg_status to = n->to;
+    uv_close((uv_handle_t *)&n->timer, on_timer_closed);
+    cg_sandbox_set_status(sb, to);
+    cg_sandbox_save(sb, on_row, sb);
+}
+
+static void clean(struct ending *n)
+{
+    if (n->cleaning)
+        return;
+    n->cleaning = true;
+    uv_timer_stop(&n->timer);
+    cg_wcall_forget(&n->call);
+    cg_wclient_destroy(n->sb->warden);
+    n->sb->warden = NULL;
+    drop_keeper(n->sb);
+    uv_queue_work(n->sb->core->loop, &n->work, clean_work, cleaned);
+}
+
+/* --- stopping --- */
+
+static int keeper_pid(const struct cg_sandbox *sb)
+{
+    CG_OWN(cg_drop_free) char *run = cg_run_path(sb->core, sb->id, NULL);
+    CG_OWN(cg_drop_fd) int dir = open(run, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int pid = 0;
+    return dir >= 0 && cg_jail_keeper_of(dir, &pid, NULL) ? pid : 0;
+}
+
+static void kill_keeper(struct ending *n)
+{
+    struct cg_jail_request r = {.magic = CG_JAIL_MAGIC, .size = sizeof r, .op = CG_JAIL_KILL};
+    r.slot = n->sb->slot;
+    cg_strlcpy(r.id, sizeof r.id, n->sb->id);
+    struct cg_err e = CG_ERR_INIT;
+    if (!cg_jail_send(n->sb->core->broker, &r, NULL, 0, &e))
+        cg_log(CG_LOG_WARN, CG_EVENT("jail.kill_failed"), CG_S("id", n->sb->id), CG_E(&e));
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    struct ending *n = CG_CONTAINER(timer, struct ending, timer);
+    bool gone = n->sb->keeper_sock < 0 && keeper_pid(n->sb) == 0;
+    if (gone || n->kills > KILLS_MAX) {
+        clean(n);
+        return;
+    }
+    if (cg_mono_ns() < n->deadline_ns)
+        return;
+    n->kills++;
+    n->deadline_ns = cg_mono_ns() + (int64_t)1000000000;
+    kill_keeper(n);
+}
+
+static void on_stopped(struct cg_wcall *call, const struct cg_json *result,
+                       const struct cg_err *error)
+{
+    struct ending *n = CG_CONTAINER(call, struct ending, call);
+    (void)result;
+    if (error && !n->cleaning)
+        n->deadline_ns = CG_MIN(n->deadline_ns, cg_mono_ns() + (int64_t)2000000000);
+}
+
+static bool ask_to_stop(struct ending *n)
+{
+    CG_OWN(cg_drop_buf) struct cg_buf b;
+    cg_buf_init(&b, 512);
+    struct cg_jsonw w;
+    cg_jsonw_init(&w, &b);
+    cg_jsonw_obj(&w);
+    cg_jsonw_kstr(&w, "kind", "stop");
+    cg_jsonw_kstr(&w, "reason", n->reason);
+    cg_jsonw_kint(&w, "grace_ms", n->to == CG_STATUS_DESTROYED ? 500 : GRACE_MS);
+    cg_jsonw_obj_end(&w);
+    n->call.on_close = on_stopped;
+    return n->sb->warden && cg_wcall_open(n->sb->warden, &n->call, cg_buf_slice(&b), NULL);
+}
+
+void cg_core_end(struct cg_sandbox *sb, enum cg_status to, const char *reason)
+{
+    if (sb->destroying)
+        return;
+    sb->destroying = true;
+    struct ending *n = cg_alloc(sizeof *n);
+    n->sb = sb;
+    n->to = to;
+    cg_strlcpy(n->reason, sizeof n->reason, reason);
+    if (to == CG_STATUS_ERROR && sb->error.code == CG_OK)
+        cg_fail(&sb->error, CG_CLOSED, "%s", reason);
+    sb->work = n;
+    uv_timer_init(sb->core->loop, &n->timer);
+    /* one that failed is not asked but ended: its warden has said what it had to say */
+    bool asked = ask_to_stop(n);
+    n->deadline_ns = cg_mono_ns() + (asked ? (int64_t)STOP_MS * 1000000 : 0);
+    uv_timer_start(&n->timer, on_timer, 1, POLL_MS);
+}
+
+static void destroy_after_create(void *ctx, struct cg_sandbox *sb, const struct cg_err *err)
+{
+    (void)err;
+    (void)ctx;
+    if (sb->status == CG_STATUS_RUNNING)
+        cg_core_end(sb, CG_STATUS_DESTROYED, "destroyed");
+    else
+        cg_core_destroy(sb, "destroyed", NULL, NULL);
+}
+
+void cg_core_destroy(struct cg_sandbox *sb, const char *reason, cg_sandbox_done *done, void *ctx)
+{
+    cg_sandbox_wait(&sb->destroy_waiters, done, ctx);
+    if (sb->destroying)
+        return; /* told when that ends */
+    if (sb->creating) {
+        struct cg_creation *n = sb->work;
+        struct cg_err e = CG_ERR_INIT;
+        cg_fail(&e, CG_CLOSED, "destroyed while it was made");
+        if (n->working) { /* files are being made: it ends right behind them */
+            cg_sandbox_wait(&sb->create_waiters, destroy_after_create, NULL);
+            return;
+        }
+        cg_creation_failed(sb, &e);
+        return;
+    }
+    if (sb->status == CG_STATUS_ERROR || sb->status == CG_STATUS_DESTROYED) {
+        cg_sandbox_set_status(sb, CG_STATUS_DESTROYED);
+        cg_sandbox_save(sb, on_row, sb);
+        return;
+    }
+    cg_core_end(sb, CG_STATUS_DESTROYED, reason);
+}

@@ -1,0 +1,275 @@
+/* The operator's file is YAML: a map of sections. Unknown keys are refused with their line. */
+#include "core/options.h"
+
+#include <getopt.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <yaml.h>
+
+#include "base/fs.h"
+#include "base/log.h"
+
+static const char usage[] =
+    "usage: caged-server [--state-dir DIR] [--listen HOST:PORT] [--config FILE] [--foreground]\n"
+    "                    [--log-level debug|info|warn|error]\n";
+
+char *cg_default_state_dir(void)
+{
+    const char *set = getenv("CAGED_STATE_DIR");
+    if (set && set[0])
+        return cg_strdup(set);
+    if (getuid() == 0)
+        return cg_strdup("/var/lib/caged");
+    const char *xdg = getenv("XDG_STATE_HOME");
+    const char *home = getenv("HOME");
+    if (xdg && xdg[0] == '/')
+        return cg_format("%s/caged", xdg);
+    return cg_format("%s/.local/state/caged", home ? home : "/tmp");
+}
+
+static bool read_listen(const char *text, struct cg_options *o, struct cg_err *e)
+{
+    const char *colon = strrchr(text, ':');
+    char *end = NULL;
+    unsigned long port = colon ? strtoul(colon + 1, &end, 10) : 0;
+    if (!colon || colon == text || !colon[1] || *end || port > 65535)
+        return cg_fail(e, CG_INVALID, "--listen %s: HOST:PORT is needed, as in 127.0.0.1:7878",
+                       text);
+    free(o->listen_host);
+    size_t n = (size_t)(colon - text);
+    bool bracket = n > 2 && text[0] == '[' && text[n - 1] == ']';
+    o->listen_host = bracket ? cg_strndup(text + 1, n - 2) : cg_strndup(text, n);
+    o->listen_port = (uint16_t)port;
+    return true;
+}
+
+/* --- the file --- */
+
+struct file {
+    yaml_document_t doc;
+    const char *path;
+    struct cg_err *e;
+};
+
+static bool bad(struct file *f, const yaml_node_t *at, const char *what)
+{
+    return cg_fail(f->e, CG_INVALID, "%s:%zu: %s", f->path, at->start_mark.line + 1, what);
+}
+
+static const char *scalar(const yaml_node_t *n)
+{
+    return n && n->type == YAML_SCALAR_NODE ? (const char *)n->data.scalar.value : NULL;
+}
+
+static bool read_allow(struct file *f, yaml_node_t *list, struct cg_egress_policy *p)
+{
+    if (list->type != YAML_SEQUENCE_NODE)
+        return bad(f, list, "network.allow must be a list of CIDR or CIDR:PORT");
+    for (yaml_node_item_t *i = list->data.sequence.items.start; i < list->data.sequence.items.top;
+         i++) {
+        yaml_node_t *n = yaml_document_get_node(&f->doc, *i);
+        if (p->nrules == CG_EGRESS_RULES)
+            return bad(f, n, "network.allow has too many entries");
+        struct cg_err why = CG_ERR_INIT;
+        if (!scalar(n) || !cg_egress_rule_parse(scalar(n), &p->rules[p->nrules], &why))
+            return bad(f, n, why.text[0] ? why.text : "network.allow must hold CIDR or CIDR:PORT");
+        p->nrules++;
+    }
+    return true;
+}
+
+static bool read_hosts(struct file *f, yaml_node_t *map, struct cg_egress_policy *p)
+{
+    if (map->type != YAML_MAPPING_NODE)
+        return bad(f, map, "network.hosts must map names to IPv4 addresses");
+    for (yaml_node_pair_t *i = map->data.mapping.pairs.start; i < map->data.mapping.pairs.top;
+         i++) {
+        yaml_node_t *key = yaml_document_get_node(&f->doc, i->key);
+        yaml_node_t *value = yaml_document_get_node(&f->doc, i->value);
+        struct cg_egress_host *h = &p->hosts[p->nhosts];
+        if (p->nhosts == CG_EGRESS_HOSTS)
+            return bad(f, key, "network.hosts has too many entries");
+        if (!scalar(key) || !scalar(value) || !cg_egress_name_parse(scalar(key), h->name) ||
+            !cg_egress_address_parse(scalar(value), &h->address))
+            return bad(f, key, "network.hosts must map names to IPv4 addresses");
+        h->to = 0;
+        p->nhosts++;
+    }
+    return true;
+}
+
+static bool read_number(struct file *f, yaml_node_t *n, uint32_t max, uint32_t *out)
+{
+    char *end = NULL;
+    const char *text = scalar(n);
+    unsigned long v = text ? strtoul(text, &end, 10) : 0;
+    if (!text || !text[0] || *end || text[0] == '-' || v > max)
+        return bad(f, n, "a whole number within its range is needed");
+    *out = (uint32_t)v;
+    return true;
+}
+
+static bool read_key(struct file *f, const char *section, const char *key, yaml_node_t *at,
+                     yaml_node_t *value, struct cg_options *o)
+{
+    char full[128];
+    snprintf(full, sizeof full, "%s.%s", section, key);
+    if (strcmp(full, "network.allow") == 0)
+        return read_allow(f, value, &o->network);
+    if (strcmp(full, "network.hosts") == 0)
+        return read_hosts(f, value, &o->network);
+    const struct {
+        const char *name;
+        uint32_t max;
+        uint32_t *out;
+    } numbers[] = {{"limits.sandboxes", 4096, &o->max_sandboxes},
+                   {"limits.requests_per_minute", 1000000, &o->rate_per_minute},
+                   {"defaults.cpus", 8, &o->default_cpus},
+                   {"defaults.memory_mb", 8192, &o->default_memory_mb},
+                   {"defaults.disk_gb", 50, &o->default_disk_gb}};
+    for (size_t i = 0; i < CG_COUNT(numbers); i++) {
+        if (strcmp(full, numbers[i].name) == 0)
+            return read_number(f, value, numbers[i].max, numbers[i].out);
+    }
+    return bad(f, at,
+               "unknown key; known are network.allow, network.hosts, limits.sandboxes, "
+               "limits.requests_per_minute, defaults.cpus, .memory_mb, .disk_gb");
+}
+
+static bool read_section(struct file *f, yaml_node_t *key, yaml_node_t *map, struct cg_options *o)
+{
+    if (!scalar(key) || map->type != YAML_MAPPING_NODE)
+        return bad(f, key, "a section (network, limits, defaults) with keys is needed");
+    for (yaml_node_pair_t *i = map->data.mapping.pairs.start; i < map->data.mapping.pairs.top;
+         i++) {
+        yaml_node_t *k = yaml_document_get_node(&f->doc, i->key);
+        yaml_node_t *v = yaml_document_get_node(&f->doc, i->value);
+        if (!scalar(k))
+            return bad(f, k, "a key is needed");
+        if (!read_key(f, scalar(key), scalar(k), k, v, o))
+            return false;
+    }
+    return true;
+}
+
+static bool read_root(struct file *f, struct cg_options *o)
+{
+    yaml_node_t *root = yaml_document_get_root_node(&f->doc);
+    if (!root)
+        return true; /* an empty file */
+    if (root->type != YAML_MAPPING_NODE)
+        return bad(f, root, "a map of sections is needed");
+    for (yaml_node_pair_t *i = root->data.mapping.pairs.start; i < root->data.mapping.pairs.top;
+         i++) {
+        if (!read_section(f, yaml_document_get_node(&f->doc, i->key),
+                          yaml_document_get_node(&f->doc, i->value), o))
+            return false;
+    }
+    return true;
+}
+
+static bool read_file(const char *path, struct cg_options *o, struct cg_err *e)
+{
+    CG_OWN(cg_drop_free) char *text = NULL;
+    size_t n = 0;
+    if (!cg_fs_slurp(path, 1 << 20, &text, &n, e))
+        return false;
+    struct file f = {.path = path, .e = e};
+    yaml_parser_t parser;
+    CG_ASSERT(yaml_parser_initialize(&parser));
+    yaml_parser_set_input_string(&parser, (const unsigned char *)text, n);
+    bool ok = yaml_parser_load(&parser, &f.doc) != 0;
+    if (!ok)
+        cg_fail(e, CG_INVALID, "%s:%zu: %s", path, parser.problem_mark.line + 1,
+                parser.problem ? parser.problem : "not YAML");
+    if (ok) {
+        ok = read_root(&f, o);
+        yaml_document_delete(&f.doc);
+    }
+    yaml_parser_delete(&parser);
+    return ok;
+}
+
+/* --- everything --- */
+
+static void add_host_alias(struct cg_egress_policy *p)
+{
+    if (p->nhosts == CG_EGRESS_HOSTS || cg_egress_find_host(p, "host.caged.internal"))
+        return;
+    struct cg_egress_host *h = &p->hosts[p->nhosts++];
+    cg_strlcpy(h->name, sizeof h->name, "host.caged.internal");
+    h->address = 0xac1e0001; /* 172.30.0.1: the only neighbour a guest has */
+    h->to = 0x7f000001;
+}
+
+static bool read_flags(int argc, char **argv, struct cg_options *o, struct cg_err *e)
+{
+    static const struct option known[] = {
+        {"state-dir", required_argument, NULL, 's'}, {"listen", required_argument, NULL, 'l'},
+        {"config", required_argument, NULL, 'c'},    {"foreground", no_argument, NULL, 'f'},
+        {"log-level", required_argument, NULL, 'v'}, {NULL, 0, NULL, 0}};
+    for (int c; (c = getopt_long(argc, argv, "", known, NULL)) != -1;) {
+        enum cg_log_level level;
+        switch (c) {
+        case 's':
+            free(o->state_dir);
+            o->state_dir = cg_strdup(optarg);
+            break;
+        case 'l':
+            if (!read_listen(optarg, o, e))
+                return false;
+            break;
+        case 'c':
+            free(o->config_file);
+            o->config_file = cg_strdup(optarg);
+            break;
+        case 'f':
+            o->foreground = true;
+            break;
+        case 'v':
+            if (!cg_log_level_parse(optarg, &level))
+                return cg_fail(e, CG_INVALID, "--log-level %s: debug, info, warn or error", optarg);
+            cg_log_set_level(level);
+            break;
+        default:
+            return cg_fail(e, CG_INVALID, "%s", usage);
+        }
+    }
+    return optind == argc || cg_fail(e, CG_INVALID, "%s", usage);
+}
+
+bool cg_options_read(int argc, char **argv, struct cg_options *o, struct cg_err *e)
+{
+    *o = (struct cg_options){.listen_host = cg_strdup("127.0.0.1"),
+                             .listen_port = 7878,
+                             .state_dir = cg_default_state_dir(),
+                             .max_sandboxes = 256,
+                             .default_cpus = 2,
+                             .default_memory_mb = 512,
+                             .default_disk_gb = 5};
+    if (!read_flags(argc, argv, o, e))
+        return false;
+    if (o->config_file && !read_file(o->config_file, o, e))
+        return false;
+    add_host_alias(&o->network);
+    if (!cg_fs_mkdirs(o->state_dir, 0711, e))
+        return false;
+    char real[PATH_MAX];
+    if (!realpath(o->state_dir, real))
+        return cg_fail_sys(e, "%s", o->state_dir);
+    free(o->state_dir);
+    o->state_dir = cg_strdup(real);
+    return true;
+}
+
+void cg_options_finish(struct cg_options *o)
+{
+    free(o->state_dir);
+    free(o->run_dir);
+    free(o->listen_host);
+    free(o->config_file);
+    *o = (struct cg_options){0};
+}

@@ -1,0 +1,30 @@
+/* The server's configuration: flags, then the operator's file, then defaults. */
+#ifndef CG_CORE_OPTIONS_H
+#define CG_CORE_OPTIONS_H
+
+#include "base/err.h"
+#include "egress/policy.h"
+
+struct cg_options {
+    char *state_dir; /* absolute */
+    char *run_dir;
+    char *listen_host;
+    uint16_t listen_port;
+    char *config_file; /* or NULL */
+    bool foreground;
+    struct cg_egress_policy
+        network;              /* what sandboxes may reach; host.caged.internal is always there */
+    uint32_t max_sandboxes;   /* running at once */
+    uint32_t rate_per_minute; /* requests a key; 0: no limit */
+    uint32_t default_cpus, default_memory_mb, default_disk_gb;
+    uint64_t record_quota_bytes; /* 0: the record's default */
+};
+
+/* argv of caged-server. CG_INVALID names the flag or the line of the file. */
+CG_MUST_USE bool cg_options_read(int argc, char **argv, struct cg_options *out, struct cg_err *e);
+void cg_options_finish(struct cg_options *o);
+
+/* The default state directory of this user; the caller's. */
+CG_MUST_USE char *cg_default_state_dir(void);
+
+#endif

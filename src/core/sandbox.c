@@ -1,0 +1,352 @@
+/* A sandbox as an object: its states, its row in the store, its look in the API. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/core.h"
+#include "jail/jail.h"
+
+static const char *const status_names[] = {"pending", "running", "error", "destroyed"};
+static const char *const init_names[] = {"none", "pending", "running", "ok", "failed"};
+
+const char *cg_status_name(enum cg_status s)
+{
+    return status_names[s];
+}
+
+bool cg_status_parse(const char *name, enum cg_status *out)
+{
+    for (size_t i = 0; i < CG_COUNT(status_names); i++) {
+        if (cg_streq(name, status_names[i])) {
+            *out = (enum cg_status)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* pending → running → destroyed; error from any living state, and destroyed from error. */
+bool cg_status_may(enum cg_status from, enum cg_status to)
+{
+    static const bool may[4][4] = {
+        [CG_STATUS_PENDING] =
+            {[CG_STATUS_RUNNING] = true, [CG_STATUS_ERROR] = true, [CG_STATUS_DESTROYED] = true},
+        [CG_STATUS_RUNNING] = {[CG_STATUS_ERROR] = true, [CG_STATUS_DESTROYED] = true},
+        [CG_STATUS_ERROR] = {[CG_STATUS_DESTROYED] = true},
+        [CG_STATUS_DESTROYED] = {false},
+    };
+    return may[from][to];
+}
+
+static void changed(struct cg_sandbox *sb)
+{
+    for (struct cg_listener *l = sb->core->listeners, *next; l; l = next) {
+        next = l->next;
+        l->on_change(l->ctx, sb);
+    }
+}
+
+void cg_sandbox_set_status(struct cg_sandbox *sb, enum cg_status to)
+{
+    if (sb->status == to)
+        return;
+    CG_ASSERT(cg_status_may(sb->status, to));
+    sb->status = to;
+    if (to == CG_STATUS_RUNNING) {
+        sb->started_wall = cg_wall_ns();
+        sb->started_mono = cg_mono_ns();
+    } else {
+        sb->stopped_wall = sb->stopped_wall ? sb->stopped_wall : cg_wall_ns();
+    }
+    changed(sb);
+}
+
+void cg_sandbox_phase(struct cg_sandbox *sb, const char *phase, int percent)
+{
+    cg_strlcpy(sb->phase, sizeof sb->phase, phase);
+    sb->percent = percent;
+    changed(sb);
+}
+
+void cg_spec_finish(struct cg_spec *s)
+{
+    char **const texts[] = {&s->name,        &s->env_json,    &s->repo_url,    &s->repo_branch,
+                            &s->repo_commit, &s->repo_subdir, &s->init_script, &s->config_json};
+    for (size_t i = 0; i < CG_COUNT(texts); i++) {
+        free(*texts[i]);
+        *texts[i] = NULL;
+    }
+}
+
+char *cg_sandbox_dir(const struct cg_sandbox *sb)
+{
+    return cg_format("%s/sandboxes/%s", sb->core->options.state_dir, sb->id);
+}
+
+char *cg_sandbox_record_dir(const struct cg_sandbox *sb)
+{
+    bool ended = sb->slot == 0;
+    return cg_format("%s/%s/%s/record", sb->core->options.state_dir,
+                     ended ? "archive" : "sandboxes", sb->id);
+}
+
+char *cg_run_path(const struct cg_core *c, const char *id, const char *name)
+{
+    return cg_format("%s/%s%s%s", c->options.run_dir, id, name ? "/" : "", name ? name : "");
+}
+
+/* Dollars for the machine: prices an hour are 0.01 a vCPU, 0.005 a GB of memory, 0.001 a GB of
+ * disk (the plan of docs/user-guide.md); only running time counts. */
+int64_t cg_sandbox_compute_nusd(const struct cg_sandbox *sb)
+{
+    if (!sb->started_wall)
+        return 0;
+    int64_t end = sb->stopped_wall ? sb->stopped_wall : cg_wall_ns();
+    int64_t ms = sb->started_mono && !sb->stopped_wall ? (cg_mono_ns() - sb->started_mono) / 1000000
+                                                       : (end - sb->started_wall) / 1000000;
+    int64_t an_hour = (int64_t)sb->spec.cpus * 10000000 +
+                      (int64_t)sb->spec.memory_mb * 5000000 / 1024 +
+                      (int64_t)sb->spec.disk_gb * 1000000;
+    return ms > 0 ? an_hour * ms / 3600000 : 0;
+}
+
+static void write_time(struct cg_jsonw *w, const char *key, int64_t wall)
+{
+    char text[CG_TIME_TEXT];
+    if (!wall)
+        return;
+    cg_time_format(wall, text);
+    cg_jsonw_kstr(w, key, text);
+}
+
+static void write_isolation(const struct cg_sandbox *sb, struct cg_jsonw *w)
+{
+    static const struct {
+        uint32_t bit;
+        const char *text;
+    } warnings[] = {{CG_JAIL_NO_CGROUP, "no cgroup v2 limits on this machine"},
+                    {CG_JAIL_ONE_UID, "rootless: sandboxes share one host uid"},
+                    {CG_JAIL_NO_USERNS, "no user namespace"}};
+    cg_jsonw_key(w, "isolation");
+    cg_jsonw_obj(w);
+    cg_jsonw_kstr(w, "vmm", "qemu");
+    cg_jsonw_kstr(w, "accel", sb->accel[0] ? sb->accel : NULL);
+    cg_jsonw_kbool(w, "rootless", sb->core->rootless);
+    cg_jsonw_key(w, "warnings");
+    cg_jsonw_arr(w);
+    for (size_t i = 0; i < CG_COUNT(warnings); i++) {
+        if (sb->warnings & warnings[i].bit)
+            cg_jsonw_str(w, warnings[i].text);
+    }
+    cg_jsonw_arr_end(w);
+    cg_jsonw_obj_end(w);
+}
+
+static void write_init(const struct cg_sandbox *sb, struct cg_jsonw *w)
+{
+    if (sb->init == CG_INIT_NONE)
+        return;
+    cg_jsonw_key(w, "init");
+    cg_jsonw_obj(w);
+    cg_jsonw_kstr(w, "status", init_names[sb->init]);
+    if (sb->init == CG_INIT_OK || sb->init == CG_INIT_FAILED) {
+        cg_jsonw_kint(w, "exit_code", sb->init_exit);
+        cg_jsonw_kstr(w, "output_tail", sb->init_tail);
+    }
+    cg_jsonw_obj_end(w);
+}
+
+static void write_error(const struct cg_sandbox *sb, struct cg_jsonw *w)
+{
+    if (sb->error.code == CG_OK)
+        return;
+    cg_jsonw_key(w, "error");
+    cg_jsonw_obj(w);
+    cg_jsonw_kstr(w, "code", cg_code_name(sb->error.code));
+    cg_jsonw_kstr(w, "text", sb->error.text);
+    if (sb->console_tail[0])
+        cg_jsonw_kstr(w, "console", sb->console_tail);
+    cg_jsonw_obj_end(w);
+}
+
+/* Members of the object; the caller opens and closes it. */
+static void write_members(struct cg_sandbox *sb, struct cg_jsonw *w)
+{
+    const struct cg_spec *s = &sb->spec;
+    cg_jsonw_kstr(w, "id", sb->id);
+    if (s->name)
+        cg_jsonw_kstr(w, "name", s->name);
+    cg_jsonw_kstr(w, "status", cg_status_name(sb->status));
+    cg_jsonw_kstr(w, "template", s->template_name);
+    if (sb->status == CG_STATUS_RUNNING)
+        cg_jsonw_kstr(w, "ip", "172.30.0.2");
+    cg_jsonw_kint(w, "cpus", s->cpus);
+    cg_jsonw_kint(w, "memory_mb", s->memory_mb);
+    cg_jsonw_kint(w, "disk_gb", s->disk_gb);
+    cg_jsonw_kstr(w, "network_mode", "none");
+    if (s->repo_url)
+        cg_jsonw_kstr(w, "repo_url", s->repo_url);
+    if (s->repo_branch)
+        cg_jsonw_kstr(w, "repo_branch", s->repo_branch);
+    if (s->init_script)
+        cg_jsonw_kstr(w, "init_script", s->init_script);
+    if (s->timeout_s)
+        cg_jsonw_kint(w, "timeout", s->timeout_s);
+    if (s->config_json) {
+        cg_jsonw_key(w, "config");
+        cg_jsonw_raw(w, s->config_json, strlen(s->config_json));
+    }
+    write_time(w, "created_at", sb->created_wall);
+    write_time(w, "started_at", sb->started_wall);
+    write_time(w, "stopped_at", sb->stopped_wall);
+    double cost = (double)cg_sandbox_compute_nusd(sb) / 1e9;
+    cg_jsonw_knum(w, "cost", cost);
+    cg_jsonw_knum(w, "llm_cost", 0);
+    cg_jsonw_knum(w, "total_cost", cost);
+    if (sb->creating) {
+        cg_jsonw_kstr(w, "phase", sb->phase);
+        cg_jsonw_kint(w, "percent", sb->percent);
+    }
+    write_isolation(sb, w);
+    write_init(sb, w);
+    write_error(sb, w);
+}
+
+void cg_sandbox_write(struct cg_sandbox *sb, struct cg_jsonw *w)
+{
+    cg_jsonw_obj(w);
+    write_members(sb, w);
+    cg_jsonw_obj_end(w);
+}
+
+bool cg_sandbox_usable(const struct cg_sandbox *sb, struct cg_err *e)
+{
+    if (sb->status != CG_STATUS_RUNNING)
+        return cg_fail(e, CG_CONFLICT, "sandbox %s is %s, not running", sb->id,
+                       cg_status_name(sb->status));
+    if (!sb->warden)
+        return cg_fail(e, CG_UNAVAILABLE, "sandbox %s is not connected right now", sb->id);
+    return true;
+}
+
+/* --- the store --- */
+
+void cg_sandbox_save(struct cg_sandbox *sb, cg_store_done *done, void *ctx)
+{
+    CG_OWN(cg_drop_buf) struct cg_buf b;
+    cg_buf_init(&b, 4 << 20);
+    struct cg_jsonw w;
+    cg_jsonw_init(&w, &b);
+    cg_jsonw_obj(&w);
+    write_members(sb, &w);
+    cg_jsonw_key(&w, "internal");
+    cg_jsonw_obj(&w);
+    cg_jsonw_kint(&w, "created", sb->created_wall);
+    cg_jsonw_kint(&w, "started", sb->started_wall);
+    cg_jsonw_kint(&w, "stopped", sb->stopped_wall);
+    cg_jsonw_kuint(&w, "warnings", sb->warnings);
+    cg_jsonw_kint(&w, "init", sb->init);
+    cg_jsonw_kstr(&w, "accel", sb->accel);
+    cg_jsonw_obj_end(&w);
+    cg_jsonw_obj_end(&w);
+    struct cg_store_sandbox row = {.slot = sb->slot, .doc = cg_buf_cstr(&b)};
+    cg_strlcpy(row.id, sizeof row.id, sb->id);
+    cg_strlcpy(row.account, sizeof row.account, sb->account);
+    cg_strlcpy(row.status, sizeof row.status, cg_status_name(sb->status));
+    cg_store_put_sandbox(sb->core->store, &row, done, ctx);
+}
+
+static char *dup_member(const struct cg_json *doc, const char *key)
+{
+    const char *text = cg_json_str(doc, key);
+    return text ? cg_strdup(text) : NULL;
+}
+
+static void load_error(struct cg_sandbox *sb, const struct cg_json *error)
+{
+    const char *code = cg_json_str(error, "code");
+    const char *text = cg_json_str(error, "text");
+    const char *console = cg_json_str(error, "console");
+    if (!code)
+        return;
+    cg_fail(&sb->error, cg_code_from_name(code), "%s", text ? text : "");
+    cg_strlcpy(sb->console_tail, sizeof sb->console_tail, console ? console : "");
+}
+
+struct cg_sandbox *cg_sandbox_load(struct cg_core *c, const struct cg_store_sandbox *row)
+{
+    enum cg_status status;
+    const struct cg_json_limits limits = {8 << 20, 32, 65536};
+    CG_OWN(cg_drop_json) struct cg_json *doc = cg_json_parse(cg_slice_of(row->doc), &limits, NULL);
+    if (!doc || !cg_status_parse(row->status, &status))
+        return NULL;
+    struct cg_sandbox *sb = cg_alloc(sizeof *sb);
+    const struct cg_json *inner = cg_json_get(doc, "internal");
+    const struct cg_json *init = cg_json_get(doc, "init");
+    sb->core = c;
+    sb->keeper_sock = -1;
+    sb->status = status;
+    sb->slot = row->slot;
+    cg_strlcpy(sb->id, sizeof sb->id, row->id);
+    cg_strlcpy(sb->account, sizeof sb->account, row->account);
+    const char *template_name = cg_json_str(doc, "template");
+    cg_strlcpy(sb->spec.template_name, sizeof sb->spec.template_name,
+               template_name ? template_name : "");
+    sb->spec.cpus = (uint32_t)cg_json_int(doc, "cpus", 1);
+    sb->spec.memory_mb = (uint32_t)cg_json_int(doc, "memory_mb", 512);
+    sb->spec.disk_gb = (uint32_t)cg_json_int(doc, "disk_gb", 1);
+    sb->spec.timeout_s = cg_json_int(doc, "timeout", 0);
+    sb->spec.name = dup_member(doc, "name");
+    sb->spec.repo_url = dup_member(doc, "repo_url");
+    sb->spec.repo_branch = dup_member(doc, "repo_branch");
+    sb->spec.init_script = dup_member(doc, "init_script");
+    sb->created_wall = cg_json_int(inner, "created", 0);
+    sb->started_wall = cg_json_int(inner, "started", 0);
+    sb->stopped_wall = cg_json_int(inner, "stopped", 0);
+    sb->warnings = (uint32_t)cg_json_int(inner, "warnings", 0);
+    sb->init = (enum cg_init_state)CG_MIN(cg_json_int(inner, "init", 0), (int64_t)CG_INIT_FAILED);
+    sb->init_exit = (int)cg_json_int(init, "exit_code", 0);
+    const char *tail = cg_json_str(init, "output_tail");
+    cg_strlcpy(sb->init_tail, sizeof sb->init_tail, tail ? tail : "");
+    const char *accel = cg_json_str(inner, "accel");
+    cg_strlcpy(sb->accel, sizeof sb->accel, accel ? accel : "");
+    load_error(sb, cg_json_get(doc, "error"));
+    return sb;
+}
+
+void cg_sandbox_add(struct cg_core *c, struct cg_sandbox *sb)
+{
+    cg_map_put(&c->by_id, sb->id, sb);
+    if (c->last)
+        c->last->next = sb;
+    else
+        c->first = sb;
+    c->last = sb;
+    if (sb->slot > 0 && sb->slot <= CG_SLOTS)
+        c->slots[sb->slot] = 1;
+}
+
+struct cg_sandbox *cg_core_find(struct cg_core *c, const char *id)
+{
+    return cg_map_get(&c->by_id, id);
+}
+
+void cg_sandbox_wait(struct cg_waiter **list, cg_sandbox_done *done, void *ctx)
+{
+    if (!done)
+        return;
+    struct cg_waiter *w = cg_alloc(sizeof *w);
+    *w = (struct cg_waiter){*list, done, ctx};
+    *list = w;
+}
+
+void cg_sandbox_tell(struct cg_sandbox *sb, struct cg_waiter **list, const struct cg_err *err)
+{
+    struct cg_waiter *w = CG_MOVE(*list);
+    while (w) {
+        struct cg_waiter *next = w->next;
+        w->done(w->ctx, sb, err);
+        free(w);
+        w = next;
+    }
+}

@@ -1,6 +1,6 @@
 /* See load.h. The light skeletons need nothing but the bpf() system call; the kernel itself
- * relocates the programs against its BTF. Counters and scratch memory are frozen: no system call can
- * set them, not even root's. */
+ * relocates the programs against its BTF. Counters and scratch memory are frozen: no system call
+ * can set them, not even root's. */
 #include "load.h"
 
 #include <errno.h>

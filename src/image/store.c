@@ -22,6 +22,8 @@
 #include "base/fs.h"
 #include "image/proc.h"
 
+static const char shared_prefix[] = "/var/tmp/caged-";
+
 void cg_task_init(struct cg_task *t, const struct cg_image_config *c,
                   const struct cg_image_build *b, const char *item)
 {
@@ -53,8 +55,28 @@ bool cg_task_step(struct cg_task *t, int percent, const char *phase, struct cg_e
     return cg_task_at(t, percent, phase) || cg_fail(e, CG_CLOSED, "interrupted");
 }
 
-/* Removes a build's folder, and the one that its link `shared` names. What belongs to subordinate
- * uids goes by a helper in their namespace. Failures are left to the next sweep. */
+/* Removes the folder that helpers shared, and the one above it that hides its name. What belongs to
+ * subordinate uids goes first, by a helper in their namespace. */
+static bool remove_shared(char *shared)
+{
+    struct cg_err ignored = CG_ERR_INIT;
+    CG_OWN(cg_proc_finish) struct cg_proc p = {.out = NULL};
+    char *slash = strrchr(shared, '/');
+    CG_OWN(cg_drop_free) char *above = cg_strndup(shared, (size_t)(slash - shared));
+    if (cg_fs_remove_tree(above, &ignored))
+        return true;
+    static const char *const helper[] = {"mmdebstrap", "--unshare-helper", "rm", "-rf", "--"};
+    for (size_t i = 0; i < CG_COUNT(helper); i++)
+        cg_strv_add(&p.argv, helper[i]);
+    cg_strv_add(&p.argv, shared);
+    if (!cg_proc_run(&p, &ignored)) {
+        /* It cannot remove the folder itself, which is ours. */
+    }
+    return cg_fs_remove_tree(above, &ignored);
+}
+
+/* Removes a build's folder, and the one that its link `shared` names. The link stays until that is
+ * gone, so that a later sweep can try again. */
 static void remove_build(const char *dir)
 {
     CG_OWN(cg_drop_free) char *link = cg_format("%s/shared", dir);
@@ -63,19 +85,8 @@ static void remove_build(const char *dir)
     ssize_t n = readlink(link, shared, sizeof(shared) - 1);
     if (n > 0) {
         shared[n] = '\0';
-        if (!cg_fs_remove_tree(shared, &ignored)) {
-            CG_OWN(cg_proc_finish) struct cg_proc p = {.out = NULL};
-            cg_strv_add(&p.argv, "mmdebstrap");
-            cg_strv_add(&p.argv, "--unshare-helper");
-            cg_strv_add(&p.argv, "rm");
-            cg_strv_add(&p.argv, "-rf");
-            cg_strv_add(&p.argv, "--");
-            cg_strv_add(&p.argv, shared);
-            bool gone = cg_proc_run(&p, &ignored);
-            gone = cg_fs_remove_tree(shared, &ignored) || gone;
-            if (!gone || cg_fs_exists(shared))
-                return;
-        }
+        if (!cg_has_prefix(shared, shared_prefix) || !remove_shared(shared))
+            return;
     }
     if (!cg_fs_remove_tree(dir, &ignored))
         return;
@@ -162,15 +173,16 @@ bool cg_tmp_share(struct cg_tmp *t, struct cg_err *e)
         t->shared = cg_strdup(t->path);
         return true;
     }
-    char top[] = "/var/tmp/caged-XXXXXX";
+    char top[sizeof(shared_prefix) + 6];
     char name[CG_ID_TEXT], more[CG_ID_TEXT];
     CG_OWN(cg_drop_free) char *link = cg_format("%s/shared", t->path);
+    cg_snprintf(top, sizeof(top), "%sXXXXXX", shared_prefix);
     cg_id_make("j", name);
     cg_id_make("j", more);
     if (!mkdtemp(top))
         return cg_fail_sys(e, "create folder %s", top);
     t->shared = cg_format("%s/%s%s", top, name, more);
-    if (symlink(top, link) != 0 || chmod(top, 0711) != 0 || mkdir(t->shared, 0777) != 0 ||
+    if (symlink(t->shared, link) != 0 || chmod(top, 0711) != 0 || mkdir(t->shared, 0777) != 0 ||
         chmod(t->shared, 0777) != 0)
         return cg_fail_sys(e, "create folder %s", t->shared);
     return true;

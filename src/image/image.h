@@ -62,6 +62,10 @@ CG_MUST_USE bool cg_image_list(const struct cg_image_config *c, struct cg_templa
 void cg_template_list_finish(struct cg_template_list *l);
 void cg_template_finish(struct cg_template *t);
 
+/* The template as a JSON object, as REST and `caged templates --json` show it. */
+struct cg_jsonw;
+void cg_template_json(struct cg_jsonw *w, const struct cg_template *t);
+
 /* What to boot a template with. */
 struct cg_image {
     struct cg_template template;

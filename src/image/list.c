@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/fs.h"
+#include "base/jsonw.h"
 #include "image/hash.h"
 #include "image/kernel.h"
 #include "image/template.h"
@@ -192,4 +193,31 @@ bool cg_image_resolve(const struct cg_image_config *c, const char *name, struct 
     cg_boot_finish(&boot);
     cg_template_list_finish(&list);
     return ok;
+}
+
+static void put_texts(struct cg_jsonw *w, const char *key, const struct cg_strv *list)
+{
+    cg_jsonw_key(w, key);
+    cg_jsonw_arr(w);
+    for (size_t i = 0; i < list->n; i++)
+        cg_jsonw_str(w, list->v[i]);
+    cg_jsonw_arr_end(w);
+}
+
+void cg_template_json(struct cg_jsonw *w, const struct cg_template *t)
+{
+    cg_jsonw_obj(w);
+    cg_jsonw_kstr(w, "name", t->name);
+    put_texts(w, "aliases", &t->aliases);
+    cg_jsonw_kstr(w, "description", t->description);
+    cg_jsonw_kstr(w, "state", cg_template_state_name(t->state));
+    cg_jsonw_kstr(w, "reason", t->reason);
+    put_texts(w, "contents", &t->contents);
+    cg_jsonw_kint(w, "size_bytes", t->size_bytes);
+    cg_jsonw_kint(w, "disk_bytes", t->disk_bytes);
+    cg_jsonw_kstr(w, "source", t->source);
+    cg_jsonw_kstr(w, "built_at", t->built_at);
+    cg_jsonw_kbool(w, "outdated", t->outdated);
+    put_texts(w, "env", &t->env);
+    cg_jsonw_obj_end(w);
 }

@@ -31,8 +31,12 @@ static void set_signals(void)
 }
 
 /* Released by the kernel with the process; the descriptor is never closed before. */
-static bool take_lock(int run_dir, struct cg_err *e)
+static bool take_lock(const struct cg_jail_host *host, int run_dir, struct cg_err *e)
 {
+    struct stat dir;
+    if (fstat(run_dir, &dir) != 0 || (!host->rootless && dir.st_uid != host->uid_base))
+        return cg_fail(e, CG_FORBIDDEN, "the sandbox's run directory is not the server's (uid %u)",
+                       host->uid_base);
     int fd = openat(run_dir, "keeper.lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644);
     struct stat st;
     if (fd < 0 || fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
@@ -109,7 +113,7 @@ void cg_keeper_run(const struct cg_jail_host *host, const struct cg_jail_request
     cg_log_set_context("sandbox", request->id);
     set_signals();
     init(&k, host, request, fds);
-    bool ok = take_lock(fds[CG_JAIL_FD_RUN], &e);
+    bool ok = take_lock(host, fds[CG_JAIL_FD_RUN], &e);
     (void)!write(locked, "l", 1);
     close(locked);
     if (ok && !host->rootless && setgroups(0, NULL) != 0)

@@ -198,12 +198,21 @@ static void make_cgroup(struct cg_keeper *k)
     }
 }
 
-/* The sandbox's directory becomes its own uid's; the server, which made it, keeps access by group. */
+/* The sandbox's directory becomes its own uid's; the server, which made it, keeps access by group.
+ * Only what was the server's may change hands: with another directory's descriptor a server gone
+ * bad would make root give that away. */
 static bool own_directory(const struct cg_keeper *k, const struct cg_box_ids *ids, struct cg_err *e)
 {
     int dir = k->fds[CG_JAIL_FD_DIR];
+    struct stat st;
     if (ids->rootless)
         return true;
+    if (fstat(dir, &st) != 0)
+        return cg_fail_sys(e, "the sandbox's directory");
+    if (!S_ISDIR(st.st_mode) || (st.st_uid != k->host->uid_base && st.st_uid != ids->uid))
+        return cg_fail(e, CG_FORBIDDEN,
+                       "the sandbox's directory belongs to uid %u, not to the server (%u)",
+                       (unsigned)st.st_uid, k->host->uid_base);
     if (fchown(dir, ids->uid, (gid_t)-1) != 0 || fchmod(dir, 02770) != 0)
         return cg_fail_sys(e, "hand the sandbox's directory over");
     return true;

@@ -77,10 +77,16 @@ static const char *last_line(char *text)
     return line ? line + 1 : *text ? text : "nothing";
 }
 
+/* The line whole: half of one may be the beginning of something else. */
+static bool worked(const char *heard)
+{
+    return strstr(heard, "caged-probe ok\n") || strstr(heard, "caged-probe ok\r");
+}
+
 static bool judge(struct trial *t, bool ended, int seconds, struct cg_err *e)
 {
     const char *failed = strstr(t->heard, "caged-probe failed");
-    if (strstr(t->heard, "caged-probe ok"))
+    if (worked(t->heard))
         return true;
     if (failed)
         return cg_fail(e, CG_UNSUPPORTED, "the guest's work went wrong: %.*s",
@@ -106,8 +112,7 @@ static bool listen_to(struct trial *t, int seconds, struct cg_err *e)
             p[1].fd = -1;
         if (p[0].revents)
             open = hear(t->console, t->heard);
-        if (strstr(t->heard, "caged-probe ok\n") || strstr(t->heard, "caged-probe ok\r") ||
-            strstr(t->heard, "caged-probe failed"))
+        if (worked(t->heard) || strstr(t->heard, "caged-probe failed"))
             return judge(t, false, seconds, e);
         if (!open || p[1].fd < 0)
             return judge(t, true, seconds, e);
@@ -126,6 +131,7 @@ static bool pairs(struct trial *t, int console[2], int errors[2], struct cg_err 
 static void finish(struct trial *t)
 {
     if (t->pid > 0) {
+        kill(-t->pid, SIGKILL); /* its own process group, unless it had no time to make one */
         kill(t->pid, SIGKILL);
         while (waitpid(t->pid, NULL, 0) < 0 && errno == EINTR)
             continue;

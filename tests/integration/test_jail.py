@@ -443,6 +443,13 @@ def test_failing_start_says_why_and_leaves_nothing(kit):
         assert left_over(jail.UID_BASE + 9) == []
 
 
+def test_directory_that_is_not_the_servers_is_never_given_away(kit):
+    with jail.Broker(kit) as b:
+        answer = b.start("cage-foreign2", 9, wait=False, folder="/etc").answer()
+        assert not answer["ok"] and "not to the server" in answer["text"]
+        assert os.stat("/etc").st_uid == 0
+
+
 # --- without root ---
 
 

@@ -151,17 +151,15 @@ def tsc():
 class Box:
     """One sandbox: the descriptors the server gives, the reply, and the warden's own descriptors."""
 
-    def __init__(self, broker, name, slot, disk=128 << 20, reuse=False, **shape):
+    def __init__(self, broker, name, slot, disk=128 << 20, reuse=False, folder=None, **shape):
         self.broker, self.name, self.slot = broker, name, slot
         self.dir = broker.dir / name
         self.rundir = broker.run / name
         self.dir.mkdir(exist_ok=reuse)
         self.rundir.mkdir(exist_ok=reuse)
-        uid = broker.owner if broker.rootless else broker.uid_base + slot
-        if uid is not None:
-            os.chown(self.dir, uid, uid)
-        if broker.owner is not None:
-            os.chown(self.rundir, broker.owner, broker.owner)
+        server = broker.owner if broker.rootless else broker.uid_base
+        for place in (self.dir, self.rundir):
+            os.chown(place, server, server)
         self.reply_sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         listener = socket.socket(socket.AF_UNIX)
         self.control_path = str(self.rundir / "w.sock")
@@ -172,7 +170,7 @@ class Box:
         self.console = self.file("console.log", 0)
         self.logfile = self.file("warden.log", 0)
         ro, wo = os.O_RDONLY, os.O_WRONLY | os.O_APPEND
-        opened = [os.open(p, f) for p, f in ((self.dir, ro), (self.rundir, ro), (broker.kit.kernel, ro),
+        opened = [os.open(p, f) for p, f in ((folder or self.dir, ro), (self.rundir, ro), (broker.kit.kernel, ro),
                   (broker.kit.initramfs, ro), (base, ro), (image, os.O_RDWR), (image, ro), (self.console, wo), (self.logfile, wo))]
         broker.send(START, slot=slot, name=name, fds=[theirs.fileno(), listener.fileno(), *opened], disk=disk, **shape)
         for fd in opened:

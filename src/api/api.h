@@ -1,0 +1,116 @@
+/* The HTTP API: one file a resource, all routes in route.c. Handlers run on the loop, never block,
+ * and own an `op` for as long as their request lives. */
+#ifndef CG_API_API_H
+#define CG_API_API_H
+
+#include "core/core.h"
+#include "http/http.h"
+
+enum { API_JSON_MAX = 64 << 20, API_BODY_MAX = 4 << 20 };
+
+struct cg_api {
+    struct cg_core *core;
+    struct cg_http_server *http;
+    char host_allowed[256]; /* the listen host; loopback names are allowed beside it */
+    bool loopback;
+    struct api_stream *streams;     /* open event streams, for the server's end */
+    struct api_terminal *terminals; /* open terminals */
+};
+
+/* Serves on a listening socket, taken over. */
+CG_MUST_USE bool cg_api_start(struct cg_api *a, struct cg_core *core, int fd, struct cg_err *e);
+/* No new connections; open streams end. */
+void cg_api_quiesce(struct cg_api *a);
+unsigned cg_api_busy(const struct cg_api *a);
+void cg_api_finish(struct cg_api *a);
+
+/* The table, for the test that compares it with api/openapi.yaml: "GET /v1/sandboxes", … NULL ends.
+ */
+const char *const *cg_api_route_names(void);
+
+/* --- inside --- */
+
+struct op {
+    struct cg_api *api;
+    struct cg_http_req *r; /* NULL once the client is gone */
+    struct cg_store_key *key;
+    struct cg_sandbox *sb;
+    struct cg_wcall call;
+    struct cg_buf a, b, c; /* the handler's */
+    size_t owed;           /* bytes taken from the guest and not yet written to the client */
+    unsigned step;
+    bool started, ended, truncated, failed, body_over;
+    struct cg_err err;
+    char path[4096];
+    void (*finish)(struct op *op); /* frees what is the handler's own */
+    void *own;
+};
+
+typedef void api_handler(struct op *op);
+
+enum api_access { ACCESS_NONE, ACCESS_READ, ACCESS_WRITE };
+
+struct route {
+    const char *name; /* "GET /v1/sandboxes/{id}" */
+    api_handler *handler;
+    enum api_access access;
+    bool sandbox; /* {id} names a sandbox of the account: op->sb */
+    bool ws;      /* a key may come as ?token= */
+};
+
+extern const struct route api_routes[];
+
+/* Ends the op's life: call it after the reply. */
+void op_end(struct op *op);
+/* From here on a client that goes away leaves the op alive (op->r is NULL then): what it asked for
+ * happens all the same, and the callback that is awaited ends the op by a reply function. */
+void op_outlive(struct op *op);
+
+/* The value of {name} in the route; NULL when there is none. */
+const char *op_param(const struct op *op, const char *name);
+
+/* JSON replies: begin, write into the writer, send. */
+struct cg_jsonw *op_json(struct op *op);
+void op_send_json(struct op *op, int status); /* ends the op */
+void op_no_content(struct op *op);            /* 204 */
+
+/* Problem replies (RFC 9457 with `error` and `reason`); they end the op. */
+void op_fail(struct op *op, const struct cg_err *e);
+void op_problem(struct op *op, int status, const char *code, const char *fmt, ...) CG_PRINTF(4, 5);
+void api_refuse(struct cg_http_req *r, int status, const char *code, const char *detail);
+
+/* Gathers the body, then calls next. */
+void op_read_json(struct op *op, void (*next)(struct op *op, const struct cg_json *body));
+
+/* Opens a call on the sandbox's warden; on failure the problem is sent and false returned. */
+CG_MUST_USE bool op_call(struct op *op, struct cg_buf *request);
+
+/* Body checks: wrong types are CG_INVALID naming the field. *out stays when the field is absent. */
+CG_MUST_USE bool body_str(const struct cg_json *b, const char *key, const char **out,
+                          struct cg_err *e);
+CG_MUST_USE bool body_int(const struct cg_json *b, const char *key, int64_t min, int64_t max,
+                          int64_t *out, struct cg_err *e);
+CG_MUST_USE bool body_bool(const struct cg_json *b, const char *key, bool *out, struct cg_err *e);
+CG_MUST_USE bool body_env(const struct cg_json *b, const char *key, const struct cg_json **out,
+                          struct cg_err *e);
+
+/* An env object written as JSON. */
+void write_env(struct cg_jsonw *w, const char *key, const struct cg_json *env);
+/* Any parsed JSON written again. */
+void write_json(struct cg_jsonw *w, const struct cg_json *j);
+
+/* The account that may see a sandbox. */
+bool op_owns(const struct op *op, const struct cg_sandbox *sb);
+
+api_handler api_health, api_ticket, api_account, api_keys, api_keys_create, api_keys_delete;
+api_handler api_sandboxes, api_sandboxes_create, api_sandbox, api_sandbox_delete, api_sandbox_init;
+api_handler api_exec, api_exec_ws, api_terminal, api_terminal_sessions;
+api_handler api_files, api_files_delete, api_files_mkdir, api_files_rename;
+api_handler api_content_get, api_content_put, api_raw_get, api_raw_put, api_archive_get,
+    api_archive_put;
+api_handler api_git_diff, api_logs, api_templates, api_events, api_ports, api_metrics, api_status;
+api_handler api_not_yet;
+
+void api_streams_end(struct cg_api *a);
+
+#endif

@@ -1,0 +1,338 @@
+/* The live stream of events, by SSE: lines of the records as they become durable. Of one sandbox
+ * (resumed by after_seq or Last-Event-ID, also after its end), or of all of the account from now
+ * on. A client that reads slowly holds back its own stream and nothing else. */
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "api/api.h"
+#include "record/reader.h"
+
+enum { HEARTBEAT_MS = 10000, LINE_MAX_BYTES = 128 * 1024, PENDING_MAX = 1 << 20 };
+
+/* One sandbox in a stream. */
+struct source {
+    struct source *next;
+    struct api_stream *stream;
+    struct cg_sandbox *sb;
+    struct cg_wcall call;
+    struct cg_buf line; /* an unfinished one */
+    uint64_t seq;       /* last told */
+    size_t owed;
+    bool over;
+};
+
+struct api_stream {
+    struct api_stream *next;
+    struct op *op;
+    struct source *sources;
+    struct cg_sandbox *only; /* NULL: all of the account */
+    struct cg_listener listener;
+    uv_timer_t heartbeat;
+};
+
+static void send_text(struct api_stream *s, const char *text)
+{
+    cg_http_write(s->op->r, cg_slice_of(text));
+}
+
+static uint64_t seq_of(struct cg_slice line)
+{
+    /* {"seq":17,… : the writer's fixed order */
+    return line.n > 8 && memcmp(line.p, "{\"seq\":", 7) == 0 ? strtoull(line.p + 7, NULL, 10) : 0;
+}
+
+static void type_of(struct cg_slice line, char out[32])
+{
+    static const char key[] = "\"type\":\"";
+    const char *at = memmem(line.p, CG_MIN(line.n, (size_t)200), key, sizeof key - 1);
+    cg_strlcpy(out, 32, "event");
+    if (!at)
+        return;
+    at += sizeof key - 1;
+    size_t n = 0;
+    while (n < 31 && at + n < line.p + line.n && at[n] != '"')
+        n++;
+    memcpy(out, at, n);
+    out[n] = '\0';
+}
+
+static void send_line(struct source *src, struct cg_slice line)
+{
+    char type[32];
+    uint64_t seq = seq_of(line);
+    if (seq == 0)
+        return;
+    src->seq = seq;
+    type_of(line, type);
+    CG_OWN(cg_drop_buf) struct cg_buf b;
+    cg_buf_init(&b, LINE_MAX_BYTES);
+    cg_buf_addf(&b, "id: %s:%llu\nevent: %s\ndata: {\"sandbox_id\":\"%s\",", src->sb->id,
+                (unsigned long long)seq, type, src->sb->id);
+    cg_buf_add(&b, line.p + 1, line.n - 1);
+    cg_buf_adds(&b, "\n\n");
+    cg_http_write(src->stream->op->r, cg_buf_slice(&b));
+}
+
+static void take_bytes(struct source *src, struct cg_slice bytes)
+{
+    while (bytes.n > 0) {
+        const char *end = memchr(bytes.p, '\n', bytes.n);
+        size_t n = end ? (size_t)(end - bytes.p) : bytes.n;
+        cg_buf_add(&src->line, bytes.p, n);
+        if (end) {
+            send_line(src, cg_buf_slice(&src->line));
+            cg_buf_clear(&src->line);
+            n++;
+        }
+        bytes.p += n;
+        bytes.n -= n;
+    }
+}
+
+/* --- what is on disk of one that has ended --- */
+
+static void send_archived(struct source *src)
+{
+    CG_OWN(cg_drop_free) char *dir = cg_sandbox_record_dir(src->sb);
+    CG_OWN(cg_drop_fd) int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    struct cg_err e = CG_ERR_INIT;
+    struct cg_record_reader *r = fd < 0 ? NULL : cg_record_reader_open(fd, src->seq, &e);
+    struct cg_slice text;
+    struct cg_record_line line;
+    while (r && cg_http_pending(src->stream->op->r) < PENDING_MAX &&
+           cg_record_read(r, UINT64_MAX, &text, &line, &e) == CG_RECORD_LINE)
+        send_line(src, text);
+    cg_record_reader_close(r);
+}
+
+static void send_state(struct api_stream *s, struct cg_sandbox *sb)
+{
+    CG_OWN(cg_drop_buf) struct cg_buf b;
+    cg_buf_init(&b, 1 << 20);
+    struct cg_jsonw w;
+    cg_buf_adds(&b, "event: sandbox\ndata: ");
+    cg_jsonw_init(&w, &b);
+    cg_sandbox_write(sb, &w);
+    cg_buf_adds(&b, "\n\n");
+    if (!b.full)
+        cg_http_write(s->op->r, cg_buf_slice(&b));
+}
+
+/* --- live --- */
+
+static void on_data(struct cg_wcall *call, unsigned channel, struct cg_slice bytes)
+{
+    struct source *src = CG_CONTAINER(call, struct source, call);
+    (void)channel;
+    take_bytes(src, bytes);
+    src->owed += bytes.n;
+    if (cg_http_pending(src->stream->op->r) == 0) {
+        size_t owed = src->owed;
+        src->owed = 0;
+        cg_wcall_grant(call, owed);
+    }
+}
+
+static void on_close(struct cg_wcall *call, const struct cg_json *result,
+                     const struct cg_err *error)
+{
+    struct source *src = CG_CONTAINER(call, struct source, call);
+    (void)result;
+    (void)error;
+    src->owed = 0;
+    cg_buf_clear(&src->line);
+}
+
+static void open_live(struct source *src)
+{
+    struct cg_err e = CG_ERR_INIT;
+    char request[96];
+    if (src->call.s || src->sb->status != CG_STATUS_RUNNING || !src->sb->warden)
+        return;
+    cg_snprintf(request, sizeof request, "{\"kind\":\"events\",\"after_seq\":%llu}",
+                (unsigned long long)src->seq);
+    src->call = (struct cg_wcall){.on_data = on_data, .on_close = on_close};
+    if (!cg_wcall_open(src->sb->warden, &src->call, cg_slice_of(request), &e))
+        return; /* tried again with the next heartbeat */
+}
+
+static void add_source(struct api_stream *s, struct cg_sandbox *sb, uint64_t after)
+{
+    struct source *src = cg_alloc(sizeof *src);
+    *src = (struct source){.next = s->sources, .stream = s, .sb = sb, .seq = after};
+    cg_buf_init(&src->line, LINE_MAX_BYTES);
+    s->sources = src;
+    open_live(src);
+}
+
+static struct source *find_source(struct api_stream *s, const struct cg_sandbox *sb)
+{
+    struct source *src = s->sources;
+    while (src && src->sb != sb)
+        src = src->next;
+    return src;
+}
+
+static void end_stream(struct api_stream *s);
+
+static void on_change(void *ctx, struct cg_sandbox *sb)
+{
+    struct api_stream *s = ctx;
+    if (s->only ? s->only != sb : !op_owns(s->op, sb))
+        return;
+    struct source *src = find_source(s, sb);
+    if (!src) {
+        add_source(s, sb, 0);
+        src = s->sources;
+    }
+    bool final = sb->status == CG_STATUS_DESTROYED || sb->status == CG_STATUS_ERROR;
+    if (final && !src->over) {
+        src->over = true;
+        send_archived(src);
+    }
+    send_state(s, sb);
+    if (final && s->only)
+        end_stream(s);
+    else
+        open_live(src);
+}
+
+static void on_heartbeat(uv_timer_t *t)
+{
+    struct api_stream *s = t->data;
+    send_text(s, ": still here\n\n");
+    for (struct source *src = s->sources; src; src = src->next)
+        open_live(src);
+}
+
+static void on_drain(struct cg_http_req *r)
+{
+    struct op *op = r->user;
+    struct api_stream *s = op->own;
+    for (struct source *src = s->sources; src; src = src->next) {
+        size_t owed = src->owed;
+        src->owed = 0;
+        cg_wcall_grant(&src->call, owed);
+    }
+}
+
+/* --- beginning and end --- */
+
+static void free_stream(uv_handle_t *h)
+{
+    free(h->data);
+}
+
+/* The op's own finish: whatever ended it. */
+static void finish(struct op *op)
+{
+    struct api_stream *s = op->own;
+    struct cg_listener **l = &op->api->core->listeners;
+    while (*l != &s->listener)
+        l = &(*l)->next;
+    *l = s->listener.next;
+    struct api_stream **at = &op->api->streams;
+    while (*at != s)
+        at = &(*at)->next;
+    *at = s->next;
+    while (s->sources) {
+        struct source *src = s->sources;
+        s->sources = src->next;
+        cg_wcall_forget(&src->call);
+        cg_buf_finish(&src->line);
+        free(src);
+    }
+    uv_close((uv_handle_t *)&s->heartbeat, free_stream);
+}
+
+static void end_stream(struct api_stream *s)
+{
+    struct op *op = s->op;
+    struct cg_http_req *r = op->r;
+    r->abort = NULL;
+    r->drain = NULL;
+    op->r = NULL;
+    op_end(op);
+    cg_http_finish(r);
+}
+
+void api_streams_end(struct cg_api *a)
+{
+    while (a->streams)
+        end_stream(a->streams);
+}
+
+/* "cage-…:17", or a bare number. */
+static bool resume_point(const char *text, const struct cg_sandbox *sb, uint64_t *seq)
+{
+    const char *colon = strrchr(text, ':');
+    size_t n = colon ? (size_t)(colon - text) : 0;
+    if (colon && (strlen(sb->id) != n || strncmp(text, sb->id, n) != 0))
+        return false;
+    *seq = strtoull(colon ? colon + 1 : text, NULL, 10);
+    return true;
+}
+
+static uint64_t last_seq(const struct cg_sandbox *sb)
+{
+    CG_OWN(cg_drop_free) char *dir = cg_sandbox_record_dir(sb);
+    CG_OWN(cg_drop_fd) int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    uint64_t seq = 0;
+    return fd >= 0 && cg_record_last_seq(fd, &seq, NULL) ? seq : 0;
+}
+
+static void begin(struct op *op, struct cg_sandbox *only)
+{
+    struct api_stream *s = cg_alloc(sizeof *s);
+    s->op = op;
+    s->only = only;
+    op->own = s;
+    op->finish = finish;
+    s->next = op->api->streams;
+    op->api->streams = s;
+    s->listener = (struct cg_listener){op->api->core->listeners, on_change, s};
+    op->api->core->listeners = &s->listener;
+    uv_timer_init(op->api->core->loop, &s->heartbeat);
+    s->heartbeat.data = s;
+    uv_timer_start(&s->heartbeat, on_heartbeat, HEARTBEAT_MS, HEARTBEAT_MS);
+    op->r->drain = on_drain;
+    cg_http_start(op->r, 200, "text/event-stream", -1);
+    send_text(s, ": caged events\n\n");
+}
+
+void api_events(struct op *op)
+{
+    char text[96];
+    char id[CG_ID_TEXT];
+    struct cg_sandbox *only = NULL;
+    uint64_t after = 0;
+    if (cg_http_query(op->r, "sandbox_id", id, sizeof id)) {
+        only = cg_core_find(op->api->core, id);
+        if (!only || !op_owns(op, only)) {
+            op_problem(op, 404, "not_found", "there is no sandbox %.64s", id);
+            return;
+        }
+    }
+    const char *last = cg_http_header(op->r, "last-event-id");
+    if (only && cg_http_query(op->r, "after_seq", text, sizeof text))
+        (void)!resume_point(text, only, &after);
+    if (only && last)
+        (void)!resume_point(last, only, &after);
+    begin(op, only);
+    struct api_stream *s = op->own;
+    if (!only) {
+        for (struct cg_sandbox *sb = op->api->core->first; sb; sb = sb->next) {
+            if (op_owns(op, sb) && sb->slot > 0)
+                add_source(s, sb, last && resume_point(last, sb, &after) ? after : last_seq(sb));
+        }
+        return;
+    }
+    add_source(s, only, after);
+    send_state(s, only);
+    if (only->slot == 0) { /* it has ended: what the record still holds, and the end */
+        send_archived(s->sources);
+        end_stream(s);
+    }
+}

@@ -1,0 +1,244 @@
+/* Replies in JSON, problems, and checks of request bodies. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "api/api.h"
+
+static struct cg_jsonw writer; /* one reply is built at a time */
+
+struct cg_jsonw *op_json(struct op *op)
+{
+    cg_buf_finish(&op->c);
+    cg_buf_init(&op->c, API_JSON_MAX);
+    cg_jsonw_init(&writer, &op->c);
+    return &writer;
+}
+
+void op_send_json(struct op *op, int status)
+{
+    struct cg_http_req *r = op->r;
+    if (!r) {
+        op_end(op);
+        return;
+    }
+    r->abort = NULL;
+    if (op->c.full) {
+        api_refuse(r, 500, "internal", "the answer is larger than this server sends");
+    } else {
+        cg_http_reply(r, status, "application/json", cg_buf_slice(&op->c));
+    }
+    op->r = NULL;
+    op_end(op);
+}
+
+void op_no_content(struct op *op)
+{
+    struct cg_http_req *r = op->r;
+    if (!r) {
+        op_end(op);
+        return;
+    }
+    r->abort = NULL;
+    cg_http_reply(r, 204, NULL, (struct cg_slice){0});
+    op->r = NULL;
+    op_end(op);
+}
+
+void api_refuse(struct cg_http_req *r, int status, const char *code, const char *detail)
+{
+    CG_OWN(cg_drop_buf) struct cg_buf b;
+    cg_buf_init(&b, 16384);
+    const char *title = cg_http_status_text(status);
+    char type[96];
+    int n = snprintf(type, sizeof type, "https://caged.dev/errors/%s", title);
+    for (int i = 25; i < n && i < (int)sizeof type - 1; i++)
+        type[i] = type[i] == ' '
+                      ? '-'
+                      : (char)(type[i] >= 'A' && type[i] <= 'Z' ? type[i] + 32 : type[i]);
+    struct cg_jsonw w;
+    cg_jsonw_init(&w, &b);
+    cg_jsonw_obj(&w);
+    cg_jsonw_kstr(&w, "type", type);
+    cg_jsonw_kstr(&w, "title", title);
+    cg_jsonw_kint(&w, "status", status);
+    cg_jsonw_kstr(&w, "detail", detail);
+    cg_jsonw_kstr(&w, "error", detail);
+    cg_jsonw_kstr(&w, "instance", r->id);
+    cg_jsonw_key(&w, "reason");
+    cg_jsonw_obj(&w);
+    cg_jsonw_kstr(&w, "code", code);
+    cg_jsonw_kstr(&w, "message", detail);
+    cg_jsonw_obj_end(&w);
+    cg_jsonw_obj_end(&w);
+    cg_http_reply(r, status, "application/problem+json", cg_buf_slice(&b));
+}
+
+static void send_problem(struct op *op, int status, const char *code, const char *detail)
+{
+    struct cg_http_req *r = op->r;
+    if (!r) {
+        op_end(op);
+        return;
+    }
+    r->abort = NULL;
+    r->on_body = NULL;
+    r->on_end = NULL;
+    op->r = NULL;
+    api_refuse(r, status, code, detail);
+    op_end(op);
+}
+
+void op_problem(struct op *op, int status, const char *code, const char *fmt, ...)
+{
+    char text[512];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    send_problem(op, status, code, text);
+}
+
+void op_fail(struct op *op, const struct cg_err *e)
+{
+    struct cg_err copy = *e;
+    /* a limit of this machine is not the client's rate: 403 with the plan's code (contract 4.3) */
+    bool plan = copy.code == CG_LIMIT;
+    send_problem(op, plan ? 403 : cg_code_http(copy.code),
+                 plan ? "plan_limit_reached" : cg_code_name(copy.code), copy.text);
+}
+
+/* --- bodies --- */
+
+static void on_body(struct cg_http_req *r)
+{
+    struct op *op = r->user;
+    void (*next)(struct op *, const struct cg_json *);
+    memcpy(&next, &op->own, sizeof next);
+    op->own = NULL;
+    const struct cg_json_limits limits = {API_BODY_MAX, 32, 65536};
+    struct cg_slice text = cg_buf_slice(&r->body);
+    struct cg_err e = CG_ERR_INIT;
+    if (text.n == 0)
+        text = cg_slice_of("{}");
+    CG_OWN(cg_drop_json) struct cg_json *body = cg_json_parse(text, &limits, &e);
+    if (body && body->type != CG_JSON_OBJ)
+        cg_fail(&e, CG_INVALID, "the body must be a JSON object");
+    if (e.code != CG_OK)
+        op_fail(op, &e);
+    else
+        next(op, body);
+}
+
+void op_read_json(struct op *op, void (*next)(struct op *op, const struct cg_json *body))
+{
+    memcpy(&op->own, &next, sizeof next);
+    cg_http_read_body(op->r, API_BODY_MAX, on_body);
+}
+
+bool body_str(const struct cg_json *b, const char *key, const char **out, struct cg_err *e)
+{
+    const struct cg_json *v = cg_json_get(b, key);
+    if (!v || v->type == CG_JSON_NULL)
+        return true;
+    *out = cg_json_str(b, key);
+    return *out || cg_fail(e, CG_INVALID, "%s must be a string without NUL", key);
+}
+
+bool body_int(const struct cg_json *b, const char *key, int64_t min, int64_t max, int64_t *out,
+              struct cg_err *e)
+{
+    const struct cg_json *v = cg_json_get(b, key);
+    if (!v || v->type == CG_JSON_NULL)
+        return true;
+    if (v->type != CG_JSON_INT || v->integer < min || v->integer > max)
+        return cg_fail(e, CG_INVALID, "%s must be a whole number from %lld to %lld", key,
+                       (long long)min, (long long)max);
+    *out = v->integer;
+    return true;
+}
+
+bool body_bool(const struct cg_json *b, const char *key, bool *out, struct cg_err *e)
+{
+    const struct cg_json *v = cg_json_get(b, key);
+    if (!v || v->type == CG_JSON_NULL)
+        return true;
+    *out = v->boolean;
+    return v->type == CG_JSON_BOOL || cg_fail(e, CG_INVALID, "%s must be true or false", key);
+}
+
+bool body_env(const struct cg_json *b, const char *key, const struct cg_json **out,
+              struct cg_err *e)
+{
+    const struct cg_json *env = cg_json_get(b, key);
+    if (!env || env->type == CG_JSON_NULL)
+        return true;
+    if (env->type != CG_JSON_OBJ)
+        return cg_fail(e, CG_INVALID, "%s must be an object of strings", key);
+    for (const struct cg_json *m = env->child; m; m = m->next) {
+        if (m->type != CG_JSON_STR || strlen(m->str.p) != m->str.n)
+            return cg_fail(e, CG_INVALID, "%s.%.64s must be a string without NUL", key, m->key.p);
+        if (m->key.n == 0 || strlen(m->key.p) != m->key.n || strpbrk(m->key.p, "= \t\r\n"))
+            return cg_fail(e, CG_INVALID,
+                           "%s: \"%.64s\" is not a name: it must not be empty or hold "
+                           "'=', space, tab or newline",
+                           key, m->key.p);
+    }
+    *out = env;
+    return true;
+}
+
+void write_json(struct cg_jsonw *w, const struct cg_json *j)
+{
+    switch (j->type) {
+    case CG_JSON_NULL:
+        cg_jsonw_null(w);
+        break;
+    case CG_JSON_BOOL:
+        cg_jsonw_bool(w, j->boolean);
+        break;
+    case CG_JSON_INT:
+        cg_jsonw_int(w, j->integer);
+        break;
+    case CG_JSON_NUM:
+        cg_jsonw_num(w, j->number);
+        break;
+    case CG_JSON_STR:
+        cg_jsonw_strn(w, j->str.p, j->str.n);
+        break;
+    case CG_JSON_ARR:
+        cg_jsonw_arr(w);
+        for (const struct cg_json *m = j->child; m; m = m->next)
+            write_json(w, m);
+        cg_jsonw_arr_end(w);
+        break;
+    case CG_JSON_OBJ:
+        cg_jsonw_obj(w);
+        for (const struct cg_json *m = j->child; m; m = m->next) {
+            cg_jsonw_key(w, m->key.p);
+            write_json(w, m);
+        }
+        cg_jsonw_obj_end(w);
+        break;
+    }
+}
+
+void write_env(struct cg_jsonw *w, const char *key, const struct cg_json *env)
+{
+    if (!env)
+        return;
+    cg_jsonw_key(w, key);
+    write_json(w, env);
+}
+
+bool op_call(struct op *op, struct cg_buf *request)
+{
+    struct cg_err e = CG_ERR_INIT;
+    if (request->full)
+        cg_fail(&e, CG_TOO_LARGE, "the request is too large for the sandbox");
+    if (e.code == CG_OK && cg_sandbox_usable(op->sb, &e) &&
+        cg_wcall_open(op->sb->warden, &op->call, cg_buf_slice(request), &e))
+        return true;
+    op_fail(op, &e);
+    return false;
+}

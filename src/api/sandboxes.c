@@ -1,0 +1,355 @@
+/* Sandboxes: create, list, get, destroy, init, status; ports and metrics out of the warden's
+ * status. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/api.h"
+
+void api_sandboxes(struct op *op)
+{
+    struct cg_jsonw *w = op_json(op);
+    char status[16];
+    bool all = cg_http_query(op->r, "all", status, sizeof status);
+    cg_jsonw_arr(w);
+    for (struct cg_sandbox *sb = op->api->core->first; sb; sb = sb->next) {
+        if (op_owns(op, sb) && (all || sb->status != CG_STATUS_DESTROYED))
+            cg_sandbox_write(sb, w);
+    }
+    cg_jsonw_arr_end(w);
+    op_send_json(op, 200);
+}
+
+void api_sandbox(struct op *op)
+{
+    cg_sandbox_write(op->sb, op_json(op));
+    op_send_json(op, 200);
+}
+
+/* --- create --- */
+
+/* Fields whose part of the product is not built: refused when set, never ignored. */
+static bool refuse_unbuilt(struct op *op, const struct cg_json *b)
+{
+    static const char *const unbuilt[] = {"budget",     "budget_usd",    "secrets",
+                                          "packages",   "agents",        "persona_id",
+                                          "harness_id", "from_snapshot", "snapshot_id"};
+    for (size_t i = 0; i < CG_COUNT(unbuilt); i++) {
+        const struct cg_json *v = cg_json_get(b, unbuilt[i]);
+        bool empty = !v || v->type == CG_JSON_NULL || (v->type == CG_JSON_ARR && v->count == 0);
+        if (empty)
+            continue;
+        op_problem(op, 501, "not_available_yet",
+                   "%s is not built yet in this version: leave it out", unbuilt[i]);
+        return false;
+    }
+    return true;
+}
+
+static bool check_network(const struct cg_json *b, struct cg_err *e)
+{
+    const char *mode = NULL;
+    const struct cg_json *list = cg_json_get(b, "allowlist");
+    if (!body_str(b, "network_mode", &mode, e))
+        return false;
+    if (mode && !cg_streq(mode, "none") && !cg_streq(mode, "full") &&
+        !cg_streq(mode, "allowlist") && mode[0])
+        return cg_fail(e, CG_INVALID, "network_mode must be none, allowlist or full, not %.64s",
+                       mode);
+    if ((mode && mode[0] && !cg_streq(mode, "none")) || (list && list->count > 0))
+        return cg_fail(e, CG_UNSUPPORTED,
+                       "network_mode %s is not built yet: sandboxes reach only what the operator's "
+                       "network.allow names; leave it out or say none",
+                       mode ? mode : "allowlist");
+    return true;
+}
+
+static char *dup_or_null(const char *s)
+{
+    return s && s[0] ? cg_strdup(s) : NULL;
+}
+
+static bool read_repo(const struct cg_json *b, struct cg_spec *s, struct cg_err *e)
+{
+    const char *url = NULL, *branch = NULL, *commit = NULL, *subdir = NULL;
+    if (!body_str(b, "repo", &url, e) || !body_str(b, "repo_branch", &branch, e) ||
+        !body_str(b, "repo_commit", &commit, e) || !body_str(b, "repo_subdir", &subdir, e))
+        return false;
+    if (url && url[0] && !strstr(url, "://") && !strchr(url, '@'))
+        return cg_fail(e, CG_INVALID,
+                       "repo must be a URL, not \"%.100s\"; a local folder is uploaded "
+                       "by the CLI",
+                       url);
+    /* git would take them for options */
+    const char *const words[] = {url, branch, commit, subdir};
+    for (size_t i = 0; i < CG_COUNT(words); i++) {
+        if (words[i] && words[i][0] == '-')
+            return cg_fail(e, CG_INVALID, "repo: \"%.64s\" must not begin with '-'", words[i]);
+    }
+    if (subdir && (subdir[0] == '/' || strstr(subdir, "..")))
+        return cg_fail(e, CG_INVALID, "repo_subdir must lie inside the repository");
+    s->repo_url = dup_or_null(url);
+    s->repo_branch = dup_or_null(branch);
+    s->repo_commit = dup_or_null(commit);
+    s->repo_subdir = dup_or_null(subdir);
+    return true;
+}
+
+static bool read_texts(const struct cg_json *b, struct cg_spec *s, struct cg_err *e)
+{
+    const char *init = NULL, *name = NULL;
+    const struct cg_json *env = NULL;
+    if (!body_str(b, "init_script", &init, e) || !body_str(b, "name", &name, e) ||
+        !body_env(b, "env", &env, e) || !body_bool(b, "defer_init", &s->defer_init, e))
+        return false;
+    if (init && strlen(init) > 128 * 1024)
+        return cg_fail(e, CG_TOO_LARGE, "init_script is over 128 KiB");
+    if (name && strlen(name) > 64)
+        return cg_fail(e, CG_INVALID, "name must have at most 64 characters");
+    s->init_script = dup_or_null(init);
+    s->name = dup_or_null(name);
+    if (env && env->count > 0) {
+        CG_OWN(cg_drop_buf) struct cg_buf text;
+        struct cg_jsonw w;
+        cg_buf_init(&text, 64 * 1024);
+        cg_jsonw_init(&w, &text);
+        write_json(&w, env);
+        if (text.full)
+            return cg_fail(e, CG_TOO_LARGE, "env is over 64 KiB");
+        s->env_json = cg_buf_take(&text);
+    }
+    return true;
+}
+
+static bool read_spec(struct op *op, const struct cg_json *b, struct cg_spec *s, struct cg_err *e)
+{
+    const struct cg_options *o = &op->api->core->options;
+    const char *template_name = NULL;
+    int64_t cpus = 0, memory = 0, disk = 0;
+    if (!body_str(b, "template", &template_name, e) || !body_int(b, "cpus", 0, 8, &cpus, e) ||
+        !body_int(b, "memory_mb", 0, 8192, &memory, e) ||
+        !body_int(b, "disk_gb", 0, 50, &disk, e) ||
+        !body_int(b, "timeout", 0, 86400 * 30, &s->timeout_s, e))
+        return false;
+    if (!template_name || !template_name[0])
+        return cg_fail(e, CG_INVALID, "template is needed: GET /v1/templates lists them");
+    if (memory && memory < 128)
+        return cg_fail(e, CG_INVALID, "memory_mb must be 0 (the default) or from 128 to 8192");
+    if (!cg_strlcpy(s->template_name, sizeof s->template_name, template_name))
+        return cg_fail(e, CG_INVALID, "template: the name is too long");
+    s->cpus = cpus ? (uint32_t)cpus : o->default_cpus;
+    s->memory_mb = memory ? (uint32_t)memory : o->default_memory_mb;
+    s->disk_gb = disk ? (uint32_t)disk : o->default_disk_gb;
+    return check_network(b, e) && read_repo(b, s, e) && read_texts(b, s, e);
+}
+
+static void on_created(void *ctx, struct cg_sandbox *sb, const struct cg_err *err)
+{
+    struct op *op = ctx;
+    if (err) {
+        struct cg_err e = *err;
+        /* what went wrong inside is no fault of the request */
+        if (e.code == CG_NOT_FOUND || e.code == CG_FORBIDDEN || e.code == CG_CONFLICT)
+            e.code = CG_INTERNAL;
+        char inner[sizeof e.text];
+        memcpy(inner, e.text, sizeof inner);
+        cg_wrap(&e, "sandbox %s", sb->id);
+        op_fail(op, &e);
+        return;
+    }
+    cg_sandbox_write(sb, op_json(op));
+    op_send_json(op, 201);
+}
+
+static void create(struct op *op, const struct cg_json *b)
+{
+    struct cg_err e = CG_ERR_INIT;
+    struct cg_spec spec = {0};
+    const char *token = NULL;
+    char wait[8];
+    if (!refuse_unbuilt(op, b))
+        return;
+    if (!body_str(b, "repo_token", &token, &e) || !read_spec(op, b, &spec, &e)) {
+        cg_spec_finish(&spec);
+        op_fail(op, &e);
+        return;
+    }
+    bool no_wait = cg_http_query(op->r, "wait", wait, sizeof wait) && cg_streq(wait, "false");
+    char *token_copy = token && token[0] ? cg_strdup(token) : NULL;
+    if (!no_wait)
+        op_outlive(op);
+    struct cg_sandbox *sb = cg_core_create(op->api->core, op->key->account, &spec, token_copy,
+                                           no_wait ? NULL : on_created, op, &e);
+    if (!sb) {
+        op_fail(op, &e);
+        return;
+    }
+    if (no_wait) {
+        cg_sandbox_write(sb, op_json(op));
+        op_send_json(op, 201);
+    }
+}
+
+void api_sandboxes_create(struct op *op)
+{
+    op_read_json(op, create);
+}
+
+/* --- the rest --- */
+
+static void on_destroyed(void *ctx, struct cg_sandbox *sb, const struct cg_err *err)
+{
+    (void)sb;
+    if (err)
+        op_fail(ctx, err);
+    else
+        op_no_content(ctx);
+}
+
+void api_sandbox_delete(struct op *op)
+{
+    if (op->sb->status == CG_STATUS_DESTROYED) {
+        op_problem(op, 404, "not_found", "sandbox %s is destroyed already", op->sb->id);
+        return;
+    }
+    op_outlive(op);
+    cg_core_destroy(op->sb, "destroyed", on_destroyed, op);
+}
+
+static void on_init_done(void *ctx, struct cg_sandbox *sb, const struct cg_err *err)
+{
+    struct op *op = ctx;
+    if (err) {
+        op_fail(op, err);
+        return;
+    }
+    cg_sandbox_write(sb, op_json(op));
+    op_send_json(op, 200);
+}
+
+void api_sandbox_init(struct op *op)
+{
+    struct cg_err e = CG_ERR_INIT;
+    op_outlive(op);
+    if (!cg_core_init(op->sb, on_init_done, op, &e))
+        op_fail(op, &e);
+}
+
+/* --- what the warden says --- */
+
+static const struct cg_json *pick(const struct cg_json *status, const char *what)
+{
+    return what ? cg_json_get(status, what) : status;
+}
+
+static void on_status(struct cg_wcall *call, const struct cg_json *result,
+                      const struct cg_err *error)
+{
+    struct op *op = CG_CONTAINER(call, struct op, call);
+    const struct cg_json *value = error ? NULL : pick(result, op->own);
+    if (error) {
+        op_fail(op, error);
+        return;
+    }
+    struct cg_jsonw *w = op_json(op);
+    if (value)
+        write_json(w, value);
+    else
+        cg_jsonw_null(w);
+    op_send_json(op, 200);
+}
+
+static void ask_status(struct op *op, const char *what)
+{
+    CG_OWN(cg_drop_buf) struct cg_buf b;
+    cg_buf_init(&b, 64);
+    cg_buf_adds(&b, "{\"kind\":\"status\"}");
+    op->own = (void *)(uintptr_t)what;
+    op->call.on_close = on_status;
+    if (!op_call(op, &b))
+        return;
+}
+
+void api_status(struct op *op)
+{
+    ask_status(op, NULL);
+}
+
+void api_metrics(struct op *op)
+{
+    ask_status(op, "metrics");
+}
+
+static void on_ports(struct cg_wcall *call, const struct cg_json *result,
+                     const struct cg_err *error)
+{
+    struct op *op = CG_CONTAINER(call, struct op, call);
+    static const int64_t http[] = {80, 3000, 4200, 5173, 5000, 8000, 8080, 8888};
+    const struct cg_json *ports = cg_json_get(result, "ports");
+    if (error) {
+        op_fail(op, error);
+        return;
+    }
+    struct cg_jsonw *w = op_json(op);
+    cg_jsonw_arr(w);
+    for (const struct cg_json *p = ports ? ports->child : NULL; p; p = p->next) {
+        int64_t port = cg_json_int(p, "port", 0);
+        bool is_http = false;
+        for (size_t i = 0; i < CG_COUNT(http); i++)
+            is_http |= http[i] == port;
+        cg_jsonw_obj(w);
+        cg_jsonw_kint(w, "port", port);
+        cg_jsonw_kstr(w, "protocol", is_http ? "http" : "tcp");
+        cg_jsonw_kstr(w, "preview_url", NULL);
+        cg_jsonw_kbool(w, "protected", false);
+        cg_jsonw_kstr(w, "address", cg_json_str(p, "address"));
+        cg_jsonw_kstr(w, "process", cg_json_str(p, "process"));
+        cg_jsonw_obj_end(w);
+    }
+    cg_jsonw_arr_end(w);
+    op_send_json(op, 200);
+}
+
+void api_ports(struct op *op)
+{
+    CG_OWN(cg_drop_buf) struct cg_buf b;
+    cg_buf_init(&b, 64);
+    cg_buf_adds(&b, "{\"kind\":\"status\"}");
+    op->call.on_close = on_ports;
+    if (!op_call(op, &b))
+        return;
+}
+
+void api_templates(struct op *op)
+{
+    struct cg_template_list list = {0};
+    struct cg_err e = CG_ERR_INIT;
+    if (!cg_image_list(&op->api->core->images, &list, &e)) {
+        op_fail(op, &e);
+        return;
+    }
+    struct cg_jsonw *w = op_json(op);
+    cg_jsonw_arr(w);
+    for (size_t i = 0; i < list.n; i++) {
+        const struct cg_template *t = &list.v[i];
+        cg_jsonw_obj(w);
+        cg_jsonw_kstr(w, "name", t->name);
+        cg_jsonw_key(w, "aliases");
+        cg_jsonw_arr(w);
+        for (size_t k = 0; k < t->aliases.n; k++)
+            cg_jsonw_str(w, t->aliases.v[k]);
+        cg_jsonw_arr_end(w);
+        cg_jsonw_kstr(w, "description", t->description);
+        cg_jsonw_kstr(w, "state", cg_template_state_name(t->state));
+        cg_jsonw_kstr(w, "reason", t->reason);
+        cg_jsonw_kint(w, "size_bytes", t->size_bytes);
+        cg_jsonw_key(w, "contents");
+        cg_jsonw_arr(w);
+        for (size_t k = 0; k < t->contents.n; k++)
+            cg_jsonw_str(w, t->contents.v[k]);
+        cg_jsonw_arr_end(w);
+        cg_jsonw_obj_end(w);
+    }
+    cg_jsonw_arr_end(w);
+    cg_template_list_finish(&list);
+    op_send_json(op, 200);
+}

@@ -39,7 +39,7 @@ static unsigned long numbers, lines, refused, bad_lines;
 static bool show, refuse, quick;
 static char *last_beat;
 
-static void die(const char *what)
+CG_NORETURN static void die(const char *what)
 {
     printf("{\"fatal\":\"%s: %s\"}\n", what, strerror(errno));
     fflush(stdout);

@@ -138,7 +138,7 @@ bool cg_image_build(const struct cg_image_config *c, const struct cg_image_build
     for (size_t i = 0; ok && b->templates && b->templates[i]; i++)
         if (!cg_recipes_find(&recipes, b->templates[i]))
             ok = cg_fail(e, CG_INVALID, "there is no template %s", b->templates[i]);
-    ok = ok && cg_store_open(c, e) && build_boot(c, b, e);
+    ok = ok && cg_imagedir_open(c, e) && build_boot(c, b, e);
     for (size_t i = 0; ok && b->templates && b->templates[i]; i++) {
         const struct cg_recipe *r = cg_recipes_find(&recipes, b->templates[i]);
         struct cg_task task;

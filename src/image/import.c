@@ -203,7 +203,7 @@ bool cg_image_import(const struct cg_image_config *c, const char *from, const ch
     for (size_t i = 0; i < oci.titles.n; i++)
         defuse(oci.titles.v[i]);
     CG_OWN(cg_drop_free) char *lock_name = cg_format("template-%s", name);
-    CG_OWN(cg_drop_fd) int lock = cg_store_lock(&t, lock_name, e);
+    CG_OWN(cg_drop_fd) int lock = cg_imagedir_lock(&t, lock_name, e);
     bool ok = lock >= 0;
     t.cached = ok && !b->force && have_already(c, name, oci.digest);
     if (ok && !t.cached)

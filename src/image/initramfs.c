@@ -145,13 +145,13 @@ static bool make(struct cg_task *t, const struct cg_boot *boot, const char *id, 
         !cg_tmp_create(t->config, &tmp, e))
         return false;
     CG_OWN(cg_drop_free) char *file = cg_format("%s/%s.cpio", tmp.path, id);
-    return write_cpio(t->config, &paths, file, e) && cg_store_commit(file, to, e);
+    return write_cpio(t->config, &paths, file, e) && cg_imagedir_commit(file, to, e);
 }
 
 bool cg_initramfs_build(struct cg_task *t, struct cg_err *e)
 {
     const struct cg_image_config *c = t->config;
-    CG_OWN(cg_drop_fd) int lock = cg_store_lock(t, "boot", e);
+    CG_OWN(cg_drop_fd) int lock = cg_imagedir_lock(t, "boot", e);
     CG_OWN(cg_drop_boot) struct cg_boot boot = {.kernel_path = NULL};
     char id[CG_HASH_TEXT];
     if (lock < 0 || !cg_boot_load(c, &boot, e) || !cg_initramfs_id(c, boot.kernel_version, id, e))

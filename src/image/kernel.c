@@ -262,12 +262,12 @@ static bool build_kernel(struct cg_task *t, struct cg_err *e)
     CG_OWN(cg_drop_free) char *id = cg_format("%s_%s", version, k.version);
     CG_OWN(cg_drop_free) char *to = cg_format("%s/kernels/%s", c->images_dir, id);
     return arrange(tree, version, out, e) && cg_task_step(t, 80, "writing to disk", e) &&
-           cg_store_commit(out, to, e) && cg_boot_save(c, id, version, NULL, e);
+           cg_imagedir_commit(out, to, e) && cg_boot_save(c, id, version, NULL, e);
 }
 
 bool cg_kernel_build(struct cg_task *t, bool force, struct cg_err *e)
 {
-    CG_OWN(cg_drop_fd) int lock = cg_store_lock(t, "boot", e);
+    CG_OWN(cg_drop_fd) int lock = cg_imagedir_lock(t, "boot", e);
     if (lock < 0)
         return false;
     CG_OWN(cg_drop_boot) struct cg_boot boot = {.kernel_path = NULL};

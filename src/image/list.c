@@ -36,7 +36,7 @@ static void judge_absent(const struct cg_image_config *c, const struct cg_recipe
         return;
     }
     CG_OWN(cg_drop_free) char *lock = cg_format("template-%s", r->name);
-    if (cg_store_locked(c, lock)) {
+    if (cg_imagedir_locked(c, lock)) {
         t->state = CG_TEMPLATE_BUILDING;
         return;
     }

@@ -92,7 +92,7 @@ bool cg_template_commit(const struct cg_image_config *c, const char *base,
     struct cg_err ignored = CG_ERR_INIT;
     struct stat st;
     cg_buf_init(&text, META_MAX);
-    if (!cg_store_commit(base, to, e))
+    if (!cg_imagedir_commit(base, to, e))
         return false;
     if (stat(to, &st) != 0)
         return cg_fail_sys(e, "look at %s", to);

@@ -108,7 +108,7 @@ static void sweep(const struct cg_image_config *c)
     }
 }
 
-bool cg_store_open(const struct cg_image_config *c, struct cg_err *e)
+bool cg_imagedir_open(const struct cg_image_config *c, struct cg_err *e)
 {
     static const struct {
         const char *name;
@@ -126,7 +126,7 @@ bool cg_store_open(const struct cg_image_config *c, struct cg_err *e)
     return true;
 }
 
-int cg_store_lock(struct cg_task *t, const char *name, struct cg_err *e)
+int cg_imagedir_lock(struct cg_task *t, const char *name, struct cg_err *e)
 {
     CG_OWN(cg_drop_free) char *path = cg_format("%s/locks/%s", t->config->images_dir, name);
     CG_OWN(cg_drop_fd) int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
@@ -146,7 +146,7 @@ int cg_store_lock(struct cg_task *t, const char *name, struct cg_err *e)
     return CG_MOVE_FD(fd);
 }
 
-bool cg_store_locked(const struct cg_image_config *c, const char *name)
+bool cg_imagedir_locked(const struct cg_image_config *c, const char *name)
 {
     CG_OWN(cg_drop_free) char *path = cg_format("%s/locks/%s", c->images_dir, name);
     CG_OWN(cg_drop_fd) int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -222,7 +222,7 @@ static bool sync_tree(const char *path, struct cg_err *e)
     return ok;
 }
 
-bool cg_store_commit(const char *from, const char *to, struct cg_err *e)
+bool cg_imagedir_commit(const char *from, const char *to, struct cg_err *e)
 {
     CG_OWN(cg_drop_free) char *folder = cg_strndup(to, (size_t)(strrchr(to, '/') - to));
     if (!cg_fs_mkdirs(folder, 0755, e) || !sync_tree(from, e))

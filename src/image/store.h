@@ -26,14 +26,14 @@ bool cg_task_tick(struct cg_task *t);
 CG_MUST_USE bool cg_task_step(struct cg_task *t, int percent, const char *phase, struct cg_err *e);
 
 /* Creates the images directory and its folders and removes what dead builds left in tmp/. */
-CG_MUST_USE bool cg_store_open(const struct cg_image_config *c, struct cg_err *e);
+CG_MUST_USE bool cg_imagedir_open(const struct cg_image_config *c, struct cg_err *e);
 
 /* Takes the lock of that name, waiting for as long as the task is not interrupted; -1 on failure.
  * The lock is the descriptor: it goes with the process. */
-CG_MUST_USE int cg_store_lock(struct cg_task *t, const char *name, struct cg_err *e);
+CG_MUST_USE int cg_imagedir_lock(struct cg_task *t, const char *name, struct cg_err *e);
 
 /* True when somebody holds that lock now. */
-bool cg_store_locked(const struct cg_image_config *c, const char *name);
+bool cg_imagedir_locked(const struct cg_image_config *c, const char *name);
 
 /* A folder of ours below tmp/, mode 0700, that a sweep leaves alone for as long as we live. */
 struct cg_tmp {
@@ -52,6 +52,6 @@ void cg_tmp_drop(struct cg_tmp *t); /* removes the folder and all in it; for CG_
 
 /* Syncs the file or every file of the folder `from`, then renames it to `to`, whose folder is
  * created. When a folder is there already, `from` is thrown away: equal names are equal content. */
-CG_MUST_USE bool cg_store_commit(const char *from, const char *to, struct cg_err *e);
+CG_MUST_USE bool cg_imagedir_commit(const char *from, const char *to, struct cg_err *e);
 
 #endif

@@ -382,7 +382,7 @@ bool cg_template_build(struct cg_task *t, const struct cg_recipe *r, bool force,
         return cg_fail(e, CG_UNAVAILABLE, "template %s cannot be built here: %s", r->name,
                        obstacle);
     CG_OWN(cg_drop_free) char *name = cg_format("template-%s", r->name);
-    CG_OWN(cg_drop_fd) int lock = cg_store_lock(t, name, e);
+    CG_OWN(cg_drop_fd) int lock = cg_imagedir_lock(t, name, e);
     if (lock < 0)
         return false;
     t->cached = !force && is_current(t->config, r);

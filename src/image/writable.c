@@ -94,7 +94,7 @@ bool cg_writable_build(struct cg_task *t, struct cg_err *e)
 {
     const struct cg_image_config *c = t->config;
     CG_OWN(cg_drop_free) char *to = cg_format("%s/%s", c->images_dir, empty_name);
-    CG_OWN(cg_drop_fd) int lock = cg_store_lock(t, "writable", e);
+    CG_OWN(cg_drop_fd) int lock = cg_imagedir_lock(t, "writable", e);
     if (lock < 0)
         return false;
     if (cg_fs_exists(to))
@@ -109,7 +109,7 @@ bool cg_writable_build(struct cg_task *t, struct cg_err *e)
         return cg_wrap(e, "make the empty disk");
     if (chmod(image, 0444) != 0)
         return cg_fail_sys(e, "chmod %s", image);
-    return cg_store_commit(image, to, e);
+    return cg_imagedir_commit(image, to, e);
 }
 
 /* Copies the parts of `from` that hold data. */

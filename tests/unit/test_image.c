@@ -362,12 +362,12 @@ static void leftovers_of_dead_builds_go_and_living_ones_stay(void **state)
 {
     struct fixture *f = *state;
     struct cg_err e = CG_ERR_INIT;
-    assert_true(cg_store_open(&f->config, &e));
+    assert_true(cg_imagedir_open(&f->config, &e));
     struct cg_tmp mine;
     assert_true(cg_tmp_create(&f->config, &mine, &e));
     put(f, "images/tmp/b-dead/tree/file", "half made");
     put(f, "images/tmp/b-dead/lock", "");
-    assert_true(cg_store_open(&f->config, &e));
+    assert_true(cg_imagedir_open(&f->config, &e));
     CG_OWN(cg_drop_free) char *dead = cg_format("%s/tmp/b-dead", f->config.images_dir);
     assert_false(cg_fs_exists(dead));
     assert_true(cg_fs_exists(mine.path));
@@ -396,7 +396,7 @@ static void *wait_for_lock(void *arg)
     struct cg_image_build b = {.progress = count_waits, .ctx = w};
     struct cg_task t;
     cg_task_init(&t, w->config, &b, "x");
-    int fd = cg_store_lock(&t, "thing", &e);
+    int fd = cg_imagedir_lock(&t, "thing", &e);
     w->got = fd >= 0;
     if (fd >= 0)
         close(fd);
@@ -410,18 +410,18 @@ static void two_builds_of_one_thing_wait_for_each_other(void **state)
     struct cg_task t;
     struct waiter w = {.config = &f->config};
     pthread_t thread;
-    assert_true(cg_store_open(&f->config, &e));
+    assert_true(cg_imagedir_open(&f->config, &e));
     cg_task_init(&t, &f->config, NULL, "x");
-    int fd = cg_store_lock(&t, "thing", &e);
+    int fd = cg_imagedir_lock(&t, "thing", &e);
     assert_true(fd >= 0);
-    assert_true(cg_store_locked(&f->config, "thing"));
+    assert_true(cg_imagedir_locked(&f->config, "thing"));
     assert_int_equal(pthread_create(&thread, NULL, wait_for_lock, &w), 0);
     usleep(250000);
     close(fd);
     pthread_join(thread, NULL);
     assert_true(w.got);
     assert_true(w.waits > 0);
-    assert_false(cg_store_locked(&f->config, "thing"));
+    assert_false(cg_imagedir_locked(&f->config, "thing"));
 }
 
 static void commit_template(const struct fixture *f, const char *fingerprint)
@@ -463,7 +463,7 @@ static void the_list_tells_absent_failed_ready_and_outdated(void **state)
     assert_int_equal(only(&l)->state, CG_TEMPLATE_ABSENT);
     cg_template_list_finish(&l);
 
-    assert_true(cg_store_open(&f->config, &e));
+    assert_true(cg_imagedir_open(&f->config, &e));
     struct cg_err why = {.code = CG_IO, .text = "no room"};
     cg_template_note_failure(&f->config, "minimal", &why);
     assert_true(cg_image_list(&f->config, &l, &e));
@@ -500,7 +500,7 @@ static void the_version_before_is_kept_and_older_ones_go(void **state)
 {
     struct fixture *f = *state;
     struct cg_err e = CG_ERR_INIT;
-    assert_true(cg_store_open(&f->config, &e));
+    assert_true(cg_imagedir_open(&f->config, &e));
     commit_template(f, "1111111111111111");
     assert_int_equal(count_versions(f), 1);
     commit_template(f, "2222222222222222");
@@ -514,7 +514,7 @@ static void the_version_before_is_kept_and_older_ones_go(void **state)
 static void make_kernel(const struct fixture *f)
 {
     struct cg_err e = CG_ERR_INIT;
-    assert_true(cg_store_open(&f->config, &e));
+    assert_true(cg_imagedir_open(&f->config, &e));
     make_modules(f, "images/kernels/6.1_1/modules");
     put(f, "images/kernels/6.1_1/vmlinuz", "kernel");
     assert_true(cg_boot_save(&f->config, "6.1_1", "6.1", NULL, &e));
@@ -531,7 +531,7 @@ static void resolving_says_what_is_missing(void **state)
     assert_false(cg_image_resolve(&f->config, "minimal", &i, &e));
     assert_int_equal(e.code, CG_UNAVAILABLE);
     assert_non_null(strstr(e.text, "caged image build minimal"));
-    assert_true(cg_store_open(&f->config, &e));
+    assert_true(cg_imagedir_open(&f->config, &e));
     commit_template(f, "1111111111111111");
     assert_false(cg_image_resolve(&f->config, "minimal", &i, &e));
     assert_int_equal(e.code, CG_UNAVAILABLE);
@@ -590,7 +590,7 @@ static void an_empty_disk_is_sparse_quick_to_make_and_of_the_size_asked_for(void
     CG_OWN(cg_drop_free) char *path = cg_format("%s/disk", f->top);
     assert_false(cg_image_make_writable(&f->config, path, 5ll << 30, &e));
     assert_int_equal(e.code, CG_UNAVAILABLE);
-    assert_true(cg_store_open(&f->config, &e));
+    assert_true(cg_imagedir_open(&f->config, &e));
     cg_task_init(&t, &f->config, NULL, "writable");
     if (!cg_writable_build(&t, &e))
         fail_msg("%s", e.text);

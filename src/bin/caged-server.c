@@ -1,0 +1,125 @@
+/* caged-server: the HTTP API over core, api and store. */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "api/api.h"
+#include "base/fs.h"
+#include "base/log.h"
+#include "core/host.h"
+
+enum { FINISH_MS = 5000, FINISH_STEP_MS = 50 };
+
+struct server {
+    uv_loop_t loop;
+    struct cg_core core;
+    struct cg_api api;
+    struct cg_host host;
+    uv_signal_t term, interrupt;
+    uv_timer_t finish;
+    int64_t deadline_ns;
+};
+
+/* Requests under way may finish; sandboxes go on without us. */
+static void on_finish(uv_timer_t *t)
+{
+    struct server *s = t->data;
+    if (cg_api_busy(&s->api) > 0 && cg_mono_ns() < s->deadline_ns)
+        return;
+    uv_stop(&s->loop);
+}
+
+static void on_signal(uv_signal_t *sig, int number)
+{
+    struct server *s = sig->data;
+    if (s->core.stopping)
+        return;
+    cg_log(CG_LOG_INFO, CG_EVENT("server.stopping"), CG_I("signal", number));
+    s->core.stopping = true;
+    cg_api_quiesce(&s->api);
+    s->deadline_ns = cg_mono_ns() + (int64_t)FINISH_MS * 1000000;
+    uv_timer_start(&s->finish, on_finish, 1, FINISH_STEP_MS);
+}
+
+static bool write_owner_key(struct server *s, struct cg_err *e)
+{
+    char text[CG_KEY_TEXT];
+    char old[8];
+    if (!cg_core_bootstrap(&s->core, text, e))
+        return false;
+    bool lost = pread(s->host.owner_key, old, sizeof old, 0) == 0;
+    if (!text[0] && lost) { /* accounts are there, the owner's key file is gone: a new key */
+        size_t at = 0;
+        const char *id;
+        void *account;
+        struct cg_store_key k;
+        if (!cg_map_next(&s->core.accounts, &at, &id, &account))
+            return cg_fail(e, CG_INTERNAL, "the database has no account");
+        cg_core_new_key(&s->core, id, "owner", "full", 0, text, &k);
+        cg_store_put_key(s->core.store, &k, NULL, NULL);
+    }
+    if (!text[0])
+        return true;
+    size_t n = strlen(text);
+    text[n] = '\n';
+    if (ftruncate(s->host.owner_key, 0) != 0 ||
+        pwrite(s->host.owner_key, text, n + 1, 0) != (ssize_t)n + 1 ||
+        fsync(s->host.owner_key) != 0)
+        return cg_fail_sys(e, "write owner.key");
+    return true;
+}
+
+static void watch(struct server *s)
+{
+    uv_signal_init(&s->loop, &s->term);
+    uv_signal_init(&s->loop, &s->interrupt);
+    uv_timer_init(&s->loop, &s->finish);
+    s->term.data = s->interrupt.data = s->finish.data = s;
+    uv_signal_start(&s->term, on_signal, SIGTERM);
+    uv_signal_start(&s->interrupt, on_signal, SIGINT);
+}
+
+static bool serve(struct server *s, struct cg_err *e)
+{
+    s->core.loop = &s->loop;
+    if (uv_loop_init(&s->loop) != 0)
+        return cg_fail(e, CG_INTERNAL, "libuv does not start");
+    if (!cg_core_start(&s->core, e) || !write_owner_key(s, e) || !cg_adopt_all(&s->core, e) ||
+        !cg_api_start(&s->api, &s->core, s->host.listen, e))
+        return false;
+    if (s->host.probe >= 0)
+        cg_core_await_probe(&s->core, s->host.probe);
+    if (!cg_host_announce(&s->core, &s->host, e))
+        return false;
+    watch(s);
+    cg_log(CG_LOG_INFO, CG_EVENT("server.started"), CG_S("state", s->core.options.state_dir),
+           CG_S("host", s->core.options.listen_host), CG_I("port", s->host.port));
+    uv_run(&s->loop, UV_RUN_DEFAULT);
+    cg_host_withdraw(&s->core);
+    cg_api_finish(&s->api);
+    cg_core_finish(&s->core);
+    cg_log(CG_LOG_INFO, CG_EVENT("server.stopped"));
+    return true;
+}
+
+int main(int argc, char **argv)
+{
+    static struct server s;
+    struct cg_err e = CG_ERR_INIT;
+    if (!cg_options_read(argc, argv, &s.core.options, &e)) {
+        fprintf(stderr, "error: %s\n", e.text);
+        return 2;
+    }
+    bool ok = cg_host_prepare(&s.core, &s.host, &e);
+    if (!ok) {
+        fprintf(stderr, "error: %s\n", e.text);
+        return 1;
+    }
+    ok = s.core.options.foreground || cg_host_daemonize(&s.core, &e);
+    ok = ok && cg_host_launch(&s.core, &s.host, &e) && serve(&s, &e);
+    if (!ok)
+        cg_log(CG_LOG_ERROR, CG_EVENT("server.failed"), CG_E(&e));
+    return ok ? 0 : 1;
+}

@@ -1,0 +1,31 @@
+/* What the server takes from the machine before it gives up its rights: the state directory and its
+ * lock, uids, the run directory, the jail's broker, the probe, the listening socket. */
+#ifndef CG_CORE_HOST_H
+#define CG_CORE_HOST_H
+
+#include "core/core.h"
+
+struct cg_host {
+    int lock;      /* server.lock, held for as long as the server lives */
+    int owner_key; /* owner.key, opened by who started the server */
+    int listen;
+    int probe; /* output of the running probe, or -1 */
+    uint16_t port;
+};
+
+/* Fills core's options.run_dir, broker, rootless, uid_base, libexec_dir, images. Errors name what
+ * is wrong and what to do; CG_CONFLICT when another server has the state directory. */
+CG_MUST_USE bool cg_host_prepare(struct cg_core *c, struct cg_host *h, struct cg_err *e);
+
+/* Goes into the background: the parent exits 0, the child's output goes to server.log. */
+CG_MUST_USE bool cg_host_daemonize(const struct cg_core *c, struct cg_err *e);
+
+/* Starts broker and probe, then gives up all rights (root mode). */
+CG_MUST_USE bool cg_host_launch(struct cg_core *c, struct cg_host *h, struct cg_err *e);
+
+/* server.json, for the CLI of this machine. */
+CG_MUST_USE bool cg_host_announce(const struct cg_core *c, const struct cg_host *h,
+                                  struct cg_err *e);
+void cg_host_withdraw(const struct cg_core *c);
+
+#endif

@@ -14,7 +14,10 @@
 #include "jail/keeper.h"
 #include "jail/sink.h"
 
-enum { LAST_WORDS_MS = 5000 }; /* what a warden gets to record the end of its VMM */
+enum {
+    LAST_WORDS_MS = 5000, /* what a warden gets to record the end of its VMM */
+    LAST_THREADS_MS = 50,
+};
 
 enum {
     WATCH_VMM,
@@ -73,20 +76,34 @@ static void answer(struct watch *w)
         (void)!send(channel, &counters, sizeof counters, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
-static void reap(struct watch *w, int which)
+static void reap_vmm(struct watch *w)
 {
-    struct cg_box *box = which == WATCH_VMM ? &w->k->vmm : &w->k->warden;
+    struct cg_box *box = &w->k->vmm;
     int status = 0;
     if (waitpid(box->pid, &status, WNOHANG) != box->pid)
         return;
     box->pid = -1;
-    w->p[which].fd = -1;
-    note(w, which == WATCH_VMM ? CG_JAIL_VMM_ENDED : CG_JAIL_WARDEN_ENDED, status);
-    if (which == WATCH_VMM) {
-        w->kill_at_ns = cg_mono_ns() + (int64_t)LAST_WORDS_MS * 1000000;
-    } else if (w->k->vmm.pid > 0) {
+    w->p[WATCH_VMM].fd = -1;
+    note(w, CG_JAIL_VMM_ENDED, status);
+    w->kill_at_ns = cg_mono_ns() + (int64_t)LAST_WORDS_MS * 1000000;
+}
+
+/* A warden ends by itself when its VMM has, and may do so while the last threads of that are still
+ * on their way out: who is all but gone ended first. */
+static void reap_warden(struct watch *w)
+{
+    struct cg_box *box = &w->k->warden;
+    struct pollfd vmm = {.fd = w->k->vmm.pidfd, .events = POLLIN};
+    int status = 0;
+    if (waitpid(box->pid, &status, WNOHANG) != box->pid)
+        return;
+    box->pid = -1;
+    w->p[WATCH_WARDEN].fd = -1;
+    if (w->k->vmm.pid > 0 && poll(&vmm, 1, LAST_THREADS_MS) == 1)
+        reap_vmm(w);
+    note(w, CG_JAIL_WARDEN_ENDED, status);
+    if (w->k->vmm.pid > 0)
         kill(w->k->vmm.pid, SIGKILL);
-    }
 }
 
 static void on_signal(struct watch *w)
@@ -125,10 +142,10 @@ static void look(struct watch *w)
     }
     if (w->p[WATCH_ASK].revents)
         answer(w);
-    for (int i = WATCH_VMM; i <= WATCH_WARDEN; i++) {
-        if (w->p[i].revents)
-            reap(w, i);
-    }
+    if (w->p[WATCH_VMM].revents)
+        reap_vmm(w);
+    if (w->p[WATCH_WARDEN].revents)
+        reap_warden(w);
 }
 
 struct cg_jail_end cg_keeper_watch(struct cg_keeper *k)

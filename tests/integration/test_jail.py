@@ -265,6 +265,38 @@ def test_process_in_the_vmms_network_cannot_reach_the_wardens_ports(guest):
     assert done.stdout.strip() == "no", done.stderr
 
 
+# --- the VMM's control, as the warden uses it (src/vmm/qemu) ---
+
+
+def qmp(box, execute, **arguments):
+    """One command and its answer; events on the way are dropped."""
+    box.qmp.sendall(json.dumps({"execute": execute, "id": 1, "arguments": arguments}).encode() + b"\n")
+    while "id" not in (answer := json.loads(box.line(box.qmp))):
+        pass
+    return answer
+
+
+def test_vmm_pauses_resumes_resizes_and_stops_when_told(broker):
+    box = new(broker, disk=64 << 20).booted()
+    assert "QMP" in json.loads(box.line(box.qmp))
+    assert qmp(box, "qmp_capabilities") == {"return": {}, "id": 1}
+    assert qmp(box, "stop")["return"] == {}
+    assert qmp(box, "query-status")["return"]["status"] == "paused"
+    box.link.sendall(b"info\n")
+    box.link.settimeout(1)
+    with pytest.raises(TimeoutError):
+        box.link.recv(1)
+    assert qmp(box, "cont")["return"] == {}
+    assert json.loads(box.line())["vdb"] == ["caged-disk", (64 << 20) // 512]
+    os.truncate(box.dir / "disk.img", 96 << 20)
+    assert qmp(box, "block_resize", **{"node-name": "disk", "size": 96 << 20})["return"] == {}
+    product.wait_for("the guest sees the new size", lambda: json.loads(box.tell("info"))["vdb"][1] == (96 << 20) // 512)
+    assert qmp(box, "quit")["return"] == {}
+    jail.gone(box.vmm)
+    box.client.send(b"q")
+    assert box.end() == (jail.VMM_ENDED, 0)
+
+
 # --- floods ---
 
 
@@ -533,3 +565,11 @@ def test_probes_verdict_is_forgotten_when_the_guest_changes(kit, tmp_path):
     cache.write_text('{"accel":"kvm","reason":"forged","cpu":"x","kvm":"x","host_kernel":"x","vmm":"x","guest":"x"}')
     found, _ = probe(kit, "--cache", cache)
     assert found["reason"] != "forged" and not found["cached"]
+
+
+def test_probe_of_one_acceleration_boots_a_guest(kit):
+    done = subprocess.run([jail.tool("caged-jail"), "--probe", kit.kernel, kit.initramfs, "--accel", "tcg"], capture_output=True, text=True)
+    assert json.loads(done.stdout)["ok"] and done.returncode == 0, done.stdout
+    bad = subprocess.run([jail.tool("caged-jail"), "--probe", kit.initramfs, kit.kernel, "--accel", "tcg"], capture_output=True, text=True)
+    assert not json.loads(bad.stdout)["ok"] and bad.returncode == 1
+    assert "VMM ended" in json.loads(bad.stdout)["detail"]

@@ -161,9 +161,8 @@ bool cg_initramfs_build(struct cg_task *t, struct cg_err *e)
     t->cached = cg_fs_exists(to);
     if (!t->cached && !make(t, &boot, id, to, e))
         return cg_wrap(e, "build the initramfs");
-    const char *start = strstr(boot.kernel_path, "/kernels/") + strlen("/kernels/");
-    CG_OWN(cg_drop_free) char *kernel_id = cg_strndup(start, strcspn(start, "/"));
-    if (!cg_streq(boot.initramfs_id, id) && !cg_boot_save(c, kernel_id, boot.kernel_version, id, e))
+    if (!cg_streq(boot.initramfs_id, id) &&
+        !cg_boot_save(c, boot.kernel_id, boot.kernel_version, id, e))
         return false;
     return cg_task_step(t, 100, "done", e);
 }

@@ -21,6 +21,7 @@
 
 void cg_boot_finish(struct cg_boot *b)
 {
+    free(b->kernel_id);
     free(b->kernel_path);
     free(b->kernel_version);
     free(b->modules_dir);
@@ -54,6 +55,7 @@ bool cg_boot_load(const struct cg_image_config *c, struct cg_boot *out, struct c
     const char *initramfs = cg_json_str(j, "initramfs");
     if (!id || !version)
         return cg_fail(e, CG_IO, "%s is damaged; build again with --force", path);
+    out->kernel_id = cg_strdup(id);
     out->kernel_path = cg_format("%s/kernels/%s/vmlinuz", c->images_dir, id);
     out->modules_dir = cg_format("%s/kernels/%s/modules", c->images_dir, id);
     out->kernel_version = cg_strdup(version);
@@ -141,10 +143,10 @@ static bool find_package(struct cg_task *t, const struct cg_host *host, struct p
     cg_strv_add(&p.argv, host->kernel_package);
     if (!cg_task_step(t, 2, "looking for the kernel package", e) || !cg_proc_run(&p, e))
         return false;
-    pick_image(text.n ? (char *)(uintptr_t)cg_buf_cstr(&text) : (char[]){""}, host->kernel_series,
-               out);
+    cg_buf_addc(&text, '\0');
+    pick_image(text.p, host->kernel_series, out);
     if (!out->name)
-        return cg_fail(e, CG_UNAVAILABLE, "the package lists have no %s of series %s",
+        return cg_fail(e, CG_UNAVAILABLE, "the package lists have no %s that needs linux-image-%s*",
                        host->kernel_package, host->kernel_series);
     return true;
 }
@@ -158,6 +160,7 @@ static bool on_line(void *ctx, const char *line)
 static bool download(struct cg_task *t, const struct package *k, const char *dir, struct cg_err *e)
 {
     CG_OWN(cg_proc_finish) struct cg_proc p = {.cwd = dir, .line = on_line, .ctx = t};
+    CG_ASSERT(k->name);
     cg_strv_add(&p.argv, "apt-get");
     cg_strv_add_all(&p.argv, &k->apt);
     cg_strv_add(&p.argv, "-qq");
@@ -258,6 +261,7 @@ static bool build_kernel(struct cg_task *t, struct cg_err *e)
     if (!cg_fs_mkdirs(debs, 0755, e) || !fetch(t, tmp.path, debs, &k, e) ||
         !unpack(t, debs, tree, e))
         return false;
+    CG_ASSERT(k.name);
     const char *version = k.name + strlen("linux-image-");
     CG_OWN(cg_drop_free) char *id = cg_format("%s_%s", version, k.version);
     CG_OWN(cg_drop_free) char *to = cg_format("%s/kernels/%s", c->images_dir, id);

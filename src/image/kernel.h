@@ -5,6 +5,7 @@
 #include "image/store.h"
 
 struct cg_boot {
+    char *kernel_id; /* version and package version: names the kernel's folder */
     char *kernel_path;
     char *kernel_version; /* "6.1.0-56-cloud-amd64" */
     char *modules_dir;    /* lib/modules/VERSION as unpacked */

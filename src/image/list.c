@@ -161,10 +161,29 @@ static bool load_boot(const struct cg_image_config *c, struct cg_boot *boot, str
     return fresh ? cg_fail(e, CG_INTERNAL, "no initramfs") : cg_wrap(e, "initramfs");
 }
 
+/* Moves what belongs to the image out of its template and boot files. */
+static void take_image(struct cg_template *t, struct cg_boot *boot, struct cg_image *out)
+{
+    struct cg_hash h;
+    char text[CG_HASH_TEXT];
+    cg_hash_init(&h);
+    cg_hash_field(&h, t->build_id);
+    cg_hash_field(&h, boot->kernel_id);
+    cg_hash_field(&h, boot->initramfs_id);
+    cg_hash_text(&h, text);
+    out->fingerprint = cg_strndup(text, 32);
+    out->template = *t;
+    *t = (struct cg_template){.name = NULL};
+    out->kernel_path = CG_MOVE(boot->kernel_path);
+    out->kernel_version = CG_MOVE(boot->kernel_version);
+    out->initramfs_path = CG_MOVE(boot->initramfs_path);
+}
+
 bool cg_image_resolve(const struct cg_image_config *c, const char *name, struct cg_image *out,
                       struct cg_err *e)
 {
     struct cg_template_list list;
+    struct cg_boot boot = {.kernel_path = NULL};
     *out = (struct cg_image){.kernel_path = NULL};
     if (!cg_image_list(c, &list, e))
         return false;
@@ -172,24 +191,9 @@ bool cg_image_resolve(const struct cg_image_config *c, const char *name, struct 
     for (size_t i = 0; i < list.n && !found; i++)
         if (cg_streq(list.v[i].name, name) || cg_strv_has(&list.v[i].aliases, name))
             found = &list.v[i];
-    struct cg_boot boot = {.kernel_path = NULL};
-    bool ok = found ? refuse(found, e) : unknown(&list, name, e);
-    ok = ok && load_boot(c, &boot, e);
-    if (ok) {
-        struct cg_hash h;
-        char text[CG_HASH_TEXT];
-        cg_hash_init(&h);
-        cg_hash_field(&h, found->build_id);
-        cg_hash_field(&h, boot.kernel_path);
-        cg_hash_field(&h, boot.initramfs_id);
-        cg_hash_text(&h, text);
-        out->template = *found;
-        *found = (struct cg_template){.name = NULL};
-        out->kernel_path = CG_MOVE(boot.kernel_path);
-        out->kernel_version = CG_MOVE(boot.kernel_version);
-        out->initramfs_path = CG_MOVE(boot.initramfs_path);
-        out->fingerprint = cg_strndup(text, 32);
-    }
+    bool ok = found ? refuse(found, e) && load_boot(c, &boot, e) : unknown(&list, name, e);
+    if (ok && found)
+        take_image(found, &boot, out);
     cg_boot_finish(&boot);
     cg_template_list_finish(&list);
     return ok;

@@ -19,7 +19,7 @@
 #include "base/fs.h"
 #include "guest/agent/agent.h"
 
-enum { ENTROPY = 64 };
+enum { ENTROPY = 32 };
 
 static int nibble(char c)
 {

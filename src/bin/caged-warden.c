@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -56,6 +57,7 @@ static int run(const char *id)
 
 int main(int argc, char **argv)
 {
+    umask(0007); /* the server reads, moves and removes what is made here, by its group */
     if (argc != 2 || !cg_id_valid(argv[1], "cage")) {
         fprintf(stderr, "usage: caged-warden <sandbox id>, started by caged-jail\n");
         return 2;

@@ -187,13 +187,18 @@ static bool start_child(char *const argv[], int as_three, int as_stdout, struct 
 {
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attr;
-    sigset_t none;
+    sigset_t none, usual;
     pid_t pid;
     sigemptyset(&none);
+    /* what this process ignores would be ignored by its children, too */
+    sigemptyset(&usual);
+    sigaddset(&usual, SIGCHLD);
+    sigaddset(&usual, SIGPIPE);
     posix_spawn_file_actions_init(&actions);
     posix_spawnattr_init(&attr);
     posix_spawnattr_setsigmask(&attr, &none);
-    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK);
+    posix_spawnattr_setsigdefault(&attr, &usual);
+    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
     if (as_three == 3) /* dup2 onto itself would keep close-on-exec */
         fcntl(3, F_SETFD, 0);
     else if (as_three >= 0)

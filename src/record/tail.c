@@ -33,7 +33,7 @@ bool cg_tail_create(struct cg_tail *t, struct cg_err *e)
     cg_segment_name(t->header.number, name);
     /* O_TRUNC: an earlier try may have left a part, which no event was ever written behind */
     CG_OWN(cg_drop_fd)
-    int fd = openat(t->dir_fd, name, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0640);
+    int fd = openat(t->dir_fd, name, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0660);
     if (fd < 0)
         return cg_fail_sys(e, "make %s", name);
     if (!write_at(fd, owned.p, owned.n, 0, e))

@@ -99,7 +99,7 @@ static bool hear(const struct cg_box *b, int kind, int *fds, unsigned nfds, stru
         return cg_wrap(e, "the process being set up");
     if (n == sizeof m && m.kind == kind && got == nfds)
         return true;
-    for (unsigned i = 0; i < got; i++)
+    for (unsigned i = 0; fds && i < got; i++)
         close(fds[i]);
     if (n == sizeof m && m.kind == FAILED) {
         m.err.text[sizeof m.err.text - 1] = '\0';

@@ -106,7 +106,7 @@ static bool ask_counter(int netlink, uint8_t family, const char *name, struct co
 
 bool cg_netns_counters(int netlink, struct cg_keeper_counters *out, struct cg_err *e)
 {
-    struct counter frames, packets, rejected;
+    struct counter frames = {0, 0}, packets = {0, 0}, rejected = {0, 0};
     if (!ask_counter(netlink, NFPROTO_NETDEV, "dropped", &frames, e) ||
         !ask_counter(netlink, NFPROTO_IPV4, "dropped", &packets, e) ||
         !ask_counter(netlink, NFPROTO_IPV4, "rejected", &rejected, e))

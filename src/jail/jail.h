@@ -19,7 +19,8 @@ enum { CG_JAIL_MAGIC = 0x434a4c31 }; /* "CJL1" */
 
 enum cg_jail_op {
     CG_JAIL_START = 1, /* a sandbox; descriptors below; the answer comes on the reply socket */
-    CG_JAIL_KILL = 2,  /* end the keeper of `slot` and all it holds; idempotent */
+    CG_JAIL_KILL = 2,  /* end the keeper of `id` and all it holds; idempotent; found by the lock of
+                          <run directory>/<id>/keeper.lock, so that any broker can do it */
     CG_JAIL_SWEEP = 3, /* remove cgroups and other leftovers of keepers that are gone */
 };
 
@@ -28,15 +29,17 @@ enum cg_jail_fd {
     CG_JAIL_FD_REPLY,   /* SOCK_SEQPACKET: one cg_jail_reply, then one cg_jail_end; end of file
                            means that the keeper is gone and everything it held is free */
     CG_JAIL_FD_CONTROL, /* listening unix socket: the warden's control socket */
-    CG_JAIL_FD_DIR,     /* the sandbox's directory: config.json, record/, console.log */
-    CG_JAIL_FD_RUN,     /* the sandbox's run directory: keeper.lock */
-    CG_JAIL_FD_KERNEL,
+    CG_JAIL_FD_DIR,     /* the sandbox's directory: config.json, record/, console.log; as root it
+                           must be the server's (uid base) and becomes the sandbox's uid's */
+    CG_JAIL_FD_RUN,     /* the sandbox's run directory: keeper.lock; must be the server's */
+    CG_JAIL_FD_KERNEL,  /* as the initramfs: readable by everyone, the VMM reopens it */
     CG_JAIL_FD_INITRAMFS,
     CG_JAIL_FD_BASE,    /* read-only base image */
     CG_JAIL_FD_DISK_RW, /* writable image, O_RDWR */
     CG_JAIL_FD_DISK_RO, /* the same, O_RDONLY: QEMU wants both in one set */
-    CG_JAIL_FD_CONSOLE, /* O_WRONLY|O_APPEND: the guest's console, bounded by the keeper's rlimit */
-    CG_JAIL_FD_LOG,     /* O_WRONLY|O_APPEND: stderr of warden and VMM */
+    CG_JAIL_FD_CONSOLE, /* O_WRONLY|O_APPEND: the guest's console; the keeper keeps it below 1 MiB,
+                           the first and the last 256 KiB whatever comes */
+    CG_JAIL_FD_LOG,     /* O_WRONLY|O_APPEND: stderr of warden and VMM, bounded the same way */
     CG_JAIL_FD_COUNT
 };
 

@@ -202,12 +202,12 @@ static int add_plain(scmp_filter_ctx filter)
 
 static int allow_first(scmp_filter_ctx filter, int call, scmp_datum_t value)
 {
-    return seccomp_rule_add(filter, SCMP_ACT_ALLOW, call, 1, SCMP_A0(SCMP_CMP_EQ, value));
+    return seccomp_rule_add(filter, SCMP_ACT_ALLOW, call, 1, SCMP_A0(SCMP_CMP_EQ, value, 0));
 }
 
 static int allow_second(scmp_filter_ctx filter, int call, scmp_datum_t value)
 {
-    return seccomp_rule_add(filter, SCMP_ACT_ALLOW, call, 1, SCMP_A1(SCMP_CMP_EQ, value));
+    return seccomp_rule_add(filter, SCMP_ACT_ALLOW, call, 1, SCMP_A1(SCMP_CMP_EQ, value, 0));
 }
 
 /* Memory is never executable, threads are all that clone makes, sockets are of the internet. */
@@ -226,12 +226,13 @@ static int add_examined(scmp_filter_ctx f)
     if (rc == 0)
         rc = allow_first(f, SCMP_SYS(tgkill), (scmp_datum_t)getpid());
     if (rc == 0) /* reading limits, not setting them */
-        rc = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 1, SCMP_A2(SCMP_CMP_EQ, 0));
+        rc =
+            seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 1, SCMP_A2(SCMP_CMP_EQ, 0, 0));
     for (size_t i = 0; rc == 0 && i < CG_COUNT(families); i++)
         rc = allow_first(f, SCMP_SYS(socket), (scmp_datum_t)families[i]);
     for (size_t i = 0; rc == 0 && i < CG_COUNT(absent); i++)
         rc = seccomp_rule_add(f, SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket), 1,
-                              SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)absent[i]));
+                              SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)absent[i], 0));
     for (size_t i = 0; rc == 0 && i < CG_COUNT(requests); i++)
         rc = allow_second(f, SCMP_SYS(ioctl), requests[i]);
 #ifndef SANITIZED

@@ -109,9 +109,9 @@ static void net_up(void)
 
 static const char *outcome(int error)
 {
-    return error == 0              ? "ok"
-           : error == ECONNREFUSED ? "refused"
-           : error == ECONNRESET   ? "reset"
+    return error == 0                                                      ? "ok"
+           : error == ECONNREFUSED                                         ? "refused"
+           : error == ECONNRESET                                           ? "reset"
            : error == ETIMEDOUT || error == EAGAIN || error == EINPROGRESS ? "timeout"
                                                                            : strerror(error);
 }
@@ -136,7 +136,8 @@ static void exchange(int type, char *args)
         say(outcome(errno));
     } else {
         ssize_t n = recv(s, reply, sizeof reply - 1, 0);
-        snprintf(line, sizeof line, "%s %.*s", n < 0 ? outcome(errno) : "ok", n > 0 ? (int)n : 0, reply);
+        snprintf(line, sizeof line, "%s %.*s", n < 0 ? outcome(errno) : "ok", n > 0 ? (int)n : 0,
+                 reply);
         say(line);
     }
     close(s);

@@ -22,8 +22,10 @@ static void hand_over(int to, const char *id)
         char bytes[CMSG_SPACE(sizeof fds)];
     } control = {0};
     struct iovec iov = {(void *)id, strlen(id)};
-    struct msghdr msg = {
-        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control};
+    struct msghdr msg = {.msg_iov = &iov,
+                         .msg_iovlen = 1,
+                         .msg_control = control.bytes,
+                         .msg_controllen = sizeof control};
     struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
     c->cmsg_level = SOL_SOCKET;
     c->cmsg_type = SCM_RIGHTS;
@@ -70,7 +72,8 @@ int main(int argc, char **argv)
         }
         if (byte == 'n')
             for (int i = 0; i < 20000; i++)
-                fprintf(stderr, "noise %d ------------------------------------------------------\n", i);
+                fprintf(stderr, "noise %d ------------------------------------------------------\n",
+                        i);
     }
     for (;;)
         pause();

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cli/verb_images.h"
@@ -132,6 +133,7 @@ int cg_verb_image(int argc, char **argv)
         cg_strv_finish(&r.templates);
         return usage();
     }
+    umask(022); /* the server, another user, reads what is built */
     struct sigaction on = {.sa_handler = on_signal};
     sigaction(SIGINT, &on, NULL);
     sigaction(SIGTERM, &on, NULL);

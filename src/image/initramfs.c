@@ -1,6 +1,6 @@
 /* The initramfs: the agent as /init, the modules it loads, nothing else (kernel documentation,
- * driver-api/early-userspace/buffer-format). Written by libarchive as newc, uncompressed: it is a
- * few MiB, and unpacking costs more than reading under emulation.
+ * driver-api/early-userspace/buffer-format). Written by libarchive as newc, not compressed: it is
+ * about 1 MiB, and no compression made a boot measurably faster.
  *
  * Its name is the hash of everything that goes into it, so an upgraded agent gets a new file while
  * guests that boot from the old one are not disturbed. Entries carry fixed times and owners. */
@@ -59,6 +59,7 @@ bool cg_initramfs_id(const struct cg_image_config *c, const char *kernel_version
     if (!cg_hash_file(&h, c->agent_path, e))
         return cg_wrap(e, "the guest agent");
     cg_hash_text(&h, out);
+    out[32] = '\0'; /* 128 bits name it well enough */
     return true;
 }
 
@@ -156,7 +157,6 @@ bool cg_initramfs_build(struct cg_task *t, struct cg_err *e)
     char id[CG_HASH_TEXT];
     if (lock < 0 || !cg_boot_load(c, &boot, e) || !cg_initramfs_id(c, boot.kernel_version, id, e))
         return false;
-    id[32] = '\0'; /* 128 bits name it well enough */
     CG_OWN(cg_drop_free) char *to = cg_format("%s/initramfs/%s.cpio", c->images_dir, id);
     t->cached = cg_fs_exists(to);
     if (!t->cached && !make(t, &boot, id, to, e))

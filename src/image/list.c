@@ -45,25 +45,28 @@ static void judge_absent(const struct cg_image_config *c, const struct cg_recipe
         t->state = unavailable ? CG_TEMPLATE_UNAVAILABLE : CG_TEMPLATE_FAILED;
 }
 
+/* An import under the name of a recipe that cannot be built here keeps what it says of itself. */
 static void add_recipe(const struct cg_image_config *c, const struct cg_recipe *r,
                        struct cg_template_list *l)
 {
     struct cg_template *t = add(l);
     struct cg_err absent = CG_ERR_INIT;
     CG_OWN(cg_drop_free) char *fingerprint = NULL;
-    bool there = cg_template_load(c, r->name, t, &fingerprint, &absent);
-    if (!there || t->state != CG_TEMPLATE_READY) {
+    bool there =
+        cg_template_load(c, r->name, t, &fingerprint, &absent) && t->state == CG_TEMPLATE_READY;
+    if (!there) {
         cg_template_finish(t);
         judge_absent(c, r, t);
         cg_strv_add_all(&t->contents, &r->check_names);
-    } else {
-        t->outdated = !cg_streq(fingerprint, r->fingerprint);
     }
     replace(&t->name, r->name);
-    replace(&t->description, r->description);
-    replace(&t->source, "recipe");
     cg_strv_finish(&t->aliases);
     cg_strv_add_all(&t->aliases, &r->aliases);
+    if (there && cg_streq(t->source, "oci"))
+        return;
+    t->outdated = there && !cg_streq(fingerprint, r->fingerprint);
+    replace(&t->description, r->description);
+    replace(&t->source, "recipe");
     cg_strv_finish(&t->env);
     cg_strv_add_all(&t->env, &r->env);
 }
@@ -140,25 +143,40 @@ static bool refuse(const struct cg_template *t, struct cg_err *e)
                    t->name, t->name);
 }
 
-/* Brings the initramfs up to date where we may write; else what is there must do. */
+/* True when boot.json names the initramfs of the agent as it is now. */
+static bool is_fresh(const struct cg_image_config *c, const struct cg_boot *boot)
+{
+    struct cg_err ignored = CG_ERR_INIT;
+    char id[CG_HASH_TEXT];
+    return boot->initramfs_id && cg_fs_exists(boot->initramfs_path) &&
+           cg_initramfs_id(c, boot->kernel_version, id, &ignored) &&
+           cg_streq(boot->initramfs_id, id);
+}
+
+/* What is current, without waiting for anybody; only a new agent needs a build, and where we may
+ * not write the initramfs that is there must do. */
 static bool load_boot(const struct cg_image_config *c, struct cg_boot *boot, struct cg_err *e)
 {
     static const struct cg_image_build quiet = {.templates = NULL};
-    struct cg_err stale = CG_ERR_INIT;
+    struct cg_err why = CG_ERR_INIT;
     struct cg_task t;
-    cg_task_init(&t, c, &quiet, "initramfs");
-    bool fresh = cg_initramfs_build(&t, &stale);
     if (!cg_boot_load(c, boot, e))
         return e->code == CG_NOT_FOUND
                    ? cg_fail(e, CG_UNAVAILABLE, "no kernel in %s; run: caged image build",
                              c->images_dir)
                    : false;
+    if (is_fresh(c, boot))
+        return true;
+    cg_task_init(&t, c, &quiet, "initramfs");
+    bool built = cg_initramfs_build(&t, &why);
+    if (built) {
+        cg_boot_finish(boot);
+        return cg_boot_load(c, boot, e);
+    }
     if (boot->initramfs_path && cg_fs_exists(boot->initramfs_path))
         return true;
-    cg_boot_finish(boot);
-    if (!fresh)
-        *e = stale;
-    return fresh ? cg_fail(e, CG_INTERNAL, "no initramfs") : cg_wrap(e, "initramfs");
+    *e = why;
+    return cg_wrap(e, "initramfs");
 }
 
 /* Moves what belongs to the image out of its template and boot files. */

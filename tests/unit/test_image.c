@@ -424,7 +424,8 @@ static void two_builds_of_one_thing_wait_for_each_other(void **state)
     assert_false(cg_imagedir_locked(&f->config, "thing"));
 }
 
-static void commit_template(const struct fixture *f, const char *fingerprint)
+static void commit_as(const struct fixture *f, const char *name, const char *source,
+                      const char *fingerprint)
 {
     struct cg_err e = CG_ERR_INIT;
     struct cg_strv contents = {.v = NULL};
@@ -434,9 +435,9 @@ static void commit_template(const struct fixture *f, const char *fingerprint)
     cg_strv_add(&env, "LANG=C.UTF-8");
     put(f, "images/tmp/base", "an ext4 image");
     CG_OWN(cg_drop_free) char *base = cg_format("%s/tmp/base", f->config.images_dir);
-    struct cg_template_meta m = {.name = "minimal",
+    struct cg_template_meta m = {.name = name,
                                  .description = "small",
-                                 .source = "recipe",
+                                 .source = source,
                                  .fingerprint = fingerprint,
                                  .aliases = &aliases,
                                  .contents = &contents,
@@ -445,6 +446,11 @@ static void commit_template(const struct fixture *f, const char *fingerprint)
         fail_msg("%s", e.text);
     cg_strv_finish(&contents);
     cg_strv_finish(&env);
+}
+
+static void commit_template(const struct fixture *f, const char *fingerprint)
+{
+    commit_as(f, "minimal", "recipe", fingerprint);
 }
 
 static struct cg_template *only(struct cg_template_list *l)
@@ -485,6 +491,29 @@ static void the_list_tells_absent_failed_ready_and_outdated(void **state)
     cg_recipes_finish(&r);
     assert_true(cg_image_list(&f->config, &l, &e));
     assert_false(only(&l)->outdated);
+    cg_template_list_finish(&l);
+}
+
+static void an_import_may_answer_for_a_recipe_that_cannot_be_built_here(void **state)
+{
+    struct fixture *f = *state;
+    struct cg_err e = CG_ERR_INIT;
+    struct cg_template_list l;
+    put(f, "data/templates/other.yaml",
+        "name: other\ndescription: d\nsuite: nowhere\nreason: not here\nenv: {A: recipe}\n");
+    assert_true(cg_image_list(&f->config, &l, &e));
+    assert_int_equal(l.n, 2);
+    assert_int_equal(l.v[1].state, CG_TEMPLATE_UNAVAILABLE);
+    assert_string_equal(l.v[1].reason, "not here");
+    cg_template_list_finish(&l);
+    assert_true(cg_imagedir_open(&f->config, &e));
+    commit_as(f, "other", "oci", "0123456789abcdef");
+    assert_true(cg_image_list(&f->config, &l, &e));
+    assert_int_equal(l.n, 2);
+    assert_int_equal(l.v[1].state, CG_TEMPLATE_READY);
+    assert_string_equal(l.v[1].source, "oci");
+    assert_string_equal(l.v[1].env.v[0], "LANG=C.UTF-8");
+    assert_false(l.v[1].outdated);
     cg_template_list_finish(&l);
 }
 
@@ -561,6 +590,23 @@ static void a_new_agent_gives_a_new_initramfs_and_fingerprint(void **state)
     cg_image_finish(&c);
 }
 
+static void resolving_does_not_wait_for_a_build_of_the_kernel(void **state)
+{
+    struct fixture *f = *state;
+    struct cg_image i;
+    struct cg_err e = CG_ERR_INIT;
+    struct cg_task t;
+    make_kernel(f);
+    commit_template(f, "1111111111111111");
+    assert_true(cg_image_resolve(&f->config, "minimal", &i, &e));
+    cg_image_finish(&i);
+    cg_task_init(&t, &f->config, NULL, "kernel");
+    CG_OWN(cg_drop_fd) int lock = cg_imagedir_lock(&t, "boot", &e);
+    assert_true(lock >= 0);
+    assert_true(cg_image_resolve(&f->config, "minimal", &i, &e));
+    cg_image_finish(&i);
+}
+
 static void the_initramfs_has_the_agent_and_the_modules_in_order(void **state)
 {
     struct fixture *f = *state;
@@ -630,9 +676,11 @@ int main(void)
         TEST(leftovers_of_dead_builds_go_and_living_ones_stay),
         TEST(two_builds_of_one_thing_wait_for_each_other),
         TEST(the_list_tells_absent_failed_ready_and_outdated),
+        TEST(an_import_may_answer_for_a_recipe_that_cannot_be_built_here),
         TEST(the_version_before_is_kept_and_older_ones_go),
         TEST(resolving_says_what_is_missing),
         TEST(a_new_agent_gives_a_new_initramfs_and_fingerprint),
+        TEST(resolving_does_not_wait_for_a_build_of_the_kernel),
         TEST(the_initramfs_has_the_agent_and_the_modules_in_order),
         TEST(an_empty_disk_is_sparse_quick_to_make_and_of_the_size_asked_for),
     };

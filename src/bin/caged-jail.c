@@ -1,6 +1,7 @@
 /* caged-jail: the broker that caged-server starts, the acceleration probe, and the check of what
  * this machine gives, for doctor. */
 #include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -132,6 +133,7 @@ int main(int argc, char **argv)
                                           {"tsc", no_argument, NULL, 't'},
                                           {NULL, 0, NULL, 0}};
     struct options o = {.broker = {.sock = -1}};
+    signal(SIGCHLD, SIG_DFL); /* ignored by some parents, and then nothing could be waited for */
     bool good = true;
     for (int c; (c = getopt_long(argc, argv, "", known, NULL)) != -1;)
         good = option(c, optarg, &o) && good;

@@ -2,6 +2,7 @@
 
 import array
 import contextlib
+import json
 import os
 import pathlib
 import shutil
@@ -79,10 +80,23 @@ def find_kernel(work):
     return kernel, modules
 
 
+def built_images(template="minimal"):
+    """Kernel, initramfs, base and writable image as `caged image build` made them; None without."""
+    folder = pathlib.Path(product.default_images())
+    try:
+        boot = json.loads((folder / "boot.json").read_text())
+        build = json.loads((folder / "templates" / f"{template}.json").read_text())["build_id"]
+        base = next((folder / "templates" / template / build).glob("base.*"))
+        return (folder / "kernels" / boot["kernel"] / "vmlinuz", folder / "initramfs" / (boot["initramfs"] + ".cpio"),
+                base, next((folder / "writable").iterdir()))
+    except (OSError, StopIteration, KeyError):
+        return None
+
+
 class Broker:
     """One caged-jail --broker. `wrap` goes in front of its command line, as in ["setpriv", ...]."""
 
-    def __init__(self, kit, rootless=False, wrap=(), uid_base=UID_BASE, owner=None, run=None):
+    def __init__(self, kit, rootless=False, wrap=(), uid_base=UID_BASE, owner=None, run=None, warden=None):
         self.kit = kit
         self.rootless = rootless
         self.dir = make_readable(pathlib.Path(tempfile.mkdtemp(prefix="caged-j-")))
@@ -95,7 +109,7 @@ class Broker:
         self.sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.log = open(self.dir / "broker.log", "wb")
         command = [*wrap, tool("caged-jail"), "--broker", str(theirs.fileno()), "--run-dir", self.run, "--uid-base",
-                   str(uid_base), "--warden", kit.warden] + (["--rootless"] if rootless else [])
+                   str(uid_base), "--warden", warden or kit.warden] + (["--rootless"] if rootless else [])
         self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stderr=self.log, stdin=subprocess.DEVNULL)
         theirs.close()
         self.boxes = []
@@ -151,7 +165,8 @@ def tsc():
 class Box:
     """One sandbox: the descriptors the server gives, the reply, and the warden's own descriptors."""
 
-    def __init__(self, broker, name, slot, disk=128 << 20, reuse=False, folder=None, **shape):
+    def __init__(self, broker, name, slot, disk=128 << 20, reuse=False, folder=None, images=None, config=None,
+                 **shape):
         self.broker, self.name, self.slot = broker, name, slot
         self.dir = broker.dir / name
         self.rundir = broker.run / name
@@ -165,13 +180,19 @@ class Box:
         self.control_path = str(self.rundir / "w.sock")
         listener.bind(self.control_path + ("2" if reuse else ""))
         listener.listen(8)
-        base = self.file("base.img", 64 << 20)
-        image = self.file("disk.img", disk)
+        kernel, initramfs, base, image = broker.kit.kernel, broker.kit.initramfs, None, self.file("disk.img", disk)
+        if images:
+            kernel, initramfs, base, writable = images
+            with open(writable, "rb") as f, open(image, "r+b") as g:
+                shutil.copyfileobj(f, g)
+        base = base or self.file("base.img", 64 << 20)
+        if config is not None:
+            (self.dir / "config.json").write_text(json.dumps({**config, "id": name}))
         self.console = self.file("console.log", 0)
         self.logfile = self.file("warden.log", 0)
         ro, wo = os.O_RDONLY, os.O_WRONLY | os.O_APPEND
-        opened = [os.open(p, f) for p, f in ((folder or self.dir, ro), (self.rundir, ro), (broker.kit.kernel, ro),
-                  (broker.kit.initramfs, ro), (base, ro), (image, os.O_RDWR), (image, ro), (self.console, wo), (self.logfile, wo))]
+        opened = [os.open(p, f) for p, f in ((folder or self.dir, ro), (self.rundir, ro), (kernel, ro),
+                  (initramfs, ro), (base, ro), (image, os.O_RDWR), (image, ro), (self.console, wo), (self.logfile, wo))]
         broker.send(START, slot=slot, name=name, fds=[theirs.fileno(), listener.fileno(), *opened], disk=disk, **shape)
         for fd in opened:
             os.close(fd)

@@ -43,15 +43,26 @@ static void reset_signals(void)
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-bool cg_box_fork(bool net, struct cg_box *out, struct cg_err *e)
+bool cg_box_userns_works(void)
+{
+    pid_t pid = (pid_t)syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD, NULL, NULL, NULL, NULL);
+    if (pid == 0)
+        _exit(0);
+    while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+        continue;
+    return pid > 0;
+}
+
+bool cg_box_fork(bool net, const struct cg_box_ids *ids, struct cg_box *out, struct cg_err *e)
 {
     int ends[2];
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
         return cg_fail_sys(e, "socketpair");
     const struct timeval limit = {.tv_sec = SETUP_SECONDS};
     setsockopt(ends[0], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-    unsigned long flags =
-        CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | SIGCHLD;
+    unsigned long flags = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | SIGCHLD;
+    if (!ids->no_userns)
+        flags |= CLONE_NEWUSER;
     if (net)
         flags |= CLONE_NEWNET;
     pid_t pid = (pid_t)syscall(SYS_clone, flags, NULL, NULL, NULL, NULL);
@@ -64,7 +75,7 @@ bool cg_box_fork(bool net, struct cg_box *out, struct cg_err *e)
     }
     if (pid == 0)
         reset_signals();
-    *out = (struct cg_box){.pid = pid, .pidfd = -1, .channel = ends[pid ? 0 : 1]};
+    *out = (struct cg_box){.pid = pid, .pidfd = -1, .channel = ends[pid ? 0 : 1], .ids = *ids};
     close(ends[pid ? 1 : 0]);
     if (pid > 0 && (out->pidfd = pidfd_open(pid, 0)) < 0) {
         cg_fail_sys(e, "pidfd_open");
@@ -110,8 +121,11 @@ static bool hear(const struct cg_box *b, int kind, int *fds, unsigned nfds, stru
     return cg_fail(e, CG_INTERNAL, "the process being set up answered out of turn");
 }
 
-bool cg_box_admit(const struct cg_box *b, const struct cg_box_ids *ids, struct cg_err *e)
+bool cg_box_admit(const struct cg_box *b, struct cg_err *e)
 {
+    const struct cg_box_ids *ids = &b->ids;
+    if (ids->no_userns)
+        return tell(b, ADMITTED, NULL, 0, e);
     char uids[48], gids[48];
     cg_snprintf(uids, sizeof uids, "%d %u 1", CG_INNER, (unsigned)ids->uid);
     cg_snprintf(gids, sizeof gids, "%d %u 1", CG_INNER, (unsigned)ids->gid);
@@ -126,10 +140,12 @@ bool cg_box_become(const struct cg_box *b, struct cg_err *e)
 {
     if (!hear(b, ADMITTED, NULL, 0, e))
         return false;
-    if (setresgid(CG_INNER, CG_INNER, CG_INNER) != 0 ||
-        setresuid(CG_INNER, CG_INNER, CG_INNER) != 0)
+    uid_t uid = b->ids.no_userns ? b->ids.uid : CG_INNER;
+    gid_t gid = b->ids.no_userns ? b->ids.gid : CG_INNER;
+    if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) != 0 || setresgid(gid, gid, gid) != 0 ||
+        setresuid(uid, uid, uid) != 0)
         return cg_fail_sys(e, "take on the sandbox's uid");
-    return true;
+    return cg_caps_raise(e);
 }
 
 bool cg_box_drop(struct cg_err *e)

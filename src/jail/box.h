@@ -7,27 +7,32 @@
 
 #include "base/err.h"
 
-struct cg_box {
-    pid_t pid;   /* 0 in the child */
-    int pidfd;   /* -1 in the child */
-    int channel; /* this side's end */
-};
-
 /* The ids of the host that the box's only user and group stand for. */
 struct cg_box_ids {
     uid_t uid;
     gid_t gid;
-    bool rootless; /* our own id; the kernel allows no other then */
+    bool rootless;  /* our own id; the kernel allows no other then */
+    bool no_userns; /* as root where user namespaces are switched off: the ids themselves */
 };
+
+struct cg_box {
+    pid_t pid;   /* 0 in the child */
+    int pidfd;   /* -1 in the child */
+    int channel; /* this side's end */
+    struct cg_box_ids ids;
+};
+
+/* Whether this process may make user namespaces. */
+bool cg_box_userns_works(void);
 
 /* Forks into a new user, mount, pid, ipc and uts namespace and, with `net`, a network namespace.
  * Returns true twice. In the child all capabilities count in the new namespaces only, its ids are
  * still those of the parent. Errors name user namespaces when the kernel refuses them. */
-CG_MUST_USE bool cg_box_fork(bool net, struct cg_box *out, struct cg_err *e);
+CG_MUST_USE bool cg_box_fork(bool net, const struct cg_box_ids *ids, struct cg_box *out,
+                             struct cg_err *e);
 
 /* Parent: gives the box its ids and lets it go on. */
-CG_MUST_USE bool cg_box_admit(const struct cg_box *b, const struct cg_box_ids *ids,
-                              struct cg_err *e);
+CG_MUST_USE bool cg_box_admit(const struct cg_box *b, struct cg_err *e);
 /* Child: waits for that, then takes the ids on; the capabilities stay. */
 CG_MUST_USE bool cg_box_become(const struct cg_box *b, struct cg_err *e);
 

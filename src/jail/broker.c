@@ -212,6 +212,8 @@ static bool prepare(struct broker *b, const struct cg_broker_options *o, struct 
         return false;
     if (o->rootless)
         h->warnings |= CG_JAIL_ONE_UID;
+    else if (!cg_box_userns_works())
+        h->warnings |= CG_JAIL_NO_USERNS;
     struct cg_err why = CG_ERR_INIT;
     if (!cg_cgroup_base(NULL, h->cgroup, &why)) {
         h->cgroup[0] = '\0';

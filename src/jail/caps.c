@@ -36,3 +36,14 @@ bool cg_caps_keep(uint64_t keep, struct cg_err *e)
     }
     return true;
 }
+
+bool cg_caps_raise(struct cg_err *e)
+{
+    struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct sets[2];
+    if (syscall(SYS_capget, &head, sets) != 0)
+        return cg_fail_sys(e, "read capabilities");
+    for (int i = 0; i < 2; i++)
+        sets[i].effective = sets[i].permitted;
+    return syscall(SYS_capset, &head, sets) == 0 || cg_fail_sys(e, "use capabilities");
+}

@@ -9,4 +9,7 @@
  * now and for whatever it execs none beyond them, and checks it. Never gives any. */
 CG_MUST_USE bool cg_caps_keep(uint64_t keep, struct cg_err *e);
 
+/* Makes all permitted capabilities effective: a change from uid 0 to another clears that. */
+CG_MUST_USE bool cg_caps_raise(struct cg_err *e);
+
 #endif

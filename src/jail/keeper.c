@@ -49,13 +49,17 @@ static bool take_lock(const struct cg_jail_host *host, int run_dir, struct cg_er
     return cg_fail_sys(e, "lock keeper.lock");
 }
 
-/* What is left to do needs one right over other uids: to end them. */
-static void give_up_rights(void)
+/* What is left to do needs one right over other uids: to end them. Reading the counters takes
+ * another where the network namespace does not lie in a user namespace of ours. */
+static void give_up_rights(const struct cg_jail_host *host)
 {
+    uint64_t keep = 1ull << CAP_KILL;
+    if (host->warnings & CG_JAIL_NO_USERNS)
+        keep |= 1ull << CAP_NET_ADMIN;
     if (geteuid() != 0)
         return;
     struct cg_err e = CG_ERR_INIT;
-    if (!cg_caps_keep(1ull << CAP_KILL, &e))
+    if (!cg_caps_keep(keep, &e))
         cg_log(CG_LOG_WARN, CG_EVENT("keeper.capabilities"), CG_E(&e));
     prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 }
@@ -137,7 +141,7 @@ void cg_keeper_run(const struct cg_jail_host *host, const struct cg_jail_request
         _exit(1);
     }
     close_theirs(&k);
-    give_up_rights();
+    give_up_rights(host);
     (void)!cg_fd_send(reply_fd, &reply, sizeof reply, NULL, 0, NULL);
     const struct cg_jail_end end = cg_keeper_watch(&k);
     cg_keeper_undo(&k);

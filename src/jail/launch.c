@@ -29,9 +29,9 @@ static bool make_plumbing(struct cg_plumbing *p, struct cg_err *e)
 static struct cg_box_ids ids_of(const struct cg_keeper *k)
 {
     if (k->host->rootless)
-        return (struct cg_box_ids){geteuid(), getegid(), true};
+        return (struct cg_box_ids){geteuid(), getegid(), true, false};
     uint32_t id = k->host->uid_base + k->request->slot;
-    return (struct cg_box_ids){id, id, false};
+    return (struct cg_box_ids){id, id, false, (k->host->warnings & CG_JAIL_NO_USERNS) != 0};
 }
 
 static bool limit(int what, rlim_t value, struct cg_err *e)
@@ -156,7 +156,7 @@ static bool start_box(struct cg_keeper *k, struct cg_box *box, bool net,
                       struct cg_err *e)
 {
     const struct cg_box_ids ids = ids_of(k);
-    if (!cg_box_fork(net, box, e))
+    if (!cg_box_fork(net, &ids, box, e))
         return false;
     if (box->pid == 0) {
         struct cg_err why = CG_ERR_INIT;
@@ -165,7 +165,7 @@ static bool start_box(struct cg_keeper *k, struct cg_box *box, bool net,
     }
     if (k->group[0] && !cg_cgroup_add(k->host->cgroup, k->group, box->pid, e))
         return false;
-    return cg_box_admit(box, &ids, e) && cg_box_wait_ready(box, fds, nfds, e);
+    return cg_box_admit(box, e) && cg_box_wait_ready(box, fds, nfds, e);
 }
 
 /* /dev/kvm is opened with the sandbox's rights: its group is lent to the VMM, and to nobody else.

@@ -482,6 +482,42 @@ def test_directory_that_is_not_the_servers_is_never_given_away(kit):
         assert os.stat("/etc").st_uid == 0
 
 
+# --- without user namespaces ---
+
+# Root of a user namespace that has all ids, its own limit of such namespaces, and that at 0: the same
+# calls fail and succeed as for root on a machine that has them switched off.
+NO_USERNS = ["/usr/bin/python3", "-c", """
+import ctypes, os, sys
+a, b = os.pipe(), os.pipe()
+pid = os.fork()
+if pid == 0:
+    assert ctypes.CDLL(None).unshare(0x10000000) == 0
+    os.write(a[1], b"x"); os.read(b[0], 1)
+    open("/proc/sys/user/max_user_namespaces", "w").write("0")
+    os.setgroups([]); os.execvp(sys.argv[1], sys.argv[1:])
+os.read(a[0], 1)
+for name in ("uid_map", "gid_map"):
+    open(f"/proc/{pid}/{name}", "w").write("0 0 4294967295")
+os.write(b[1], b"x")
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""]
+
+
+def test_root_without_user_namespaces_has_every_other_wall_and_says_so(kit):
+    with jail.Broker(kit, wrap=NO_USERNS) as b:
+        box = b.start("cage-nouserns", 4, net=[ALLOWED]).booted()
+        assert box.reply["warnings"] & jail.NO_USERNS
+        for pid in (box.vmm, box.warden):
+            status = jail.status_of(pid)
+            assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == int(status["CapBnd"], 16) == 0
+            assert status["NoNewPrivs"] == "1" and status["Uid"].split() == [str(jail.UID_BASE + 4)] * 4
+        own, host = jail.namespaces(box.vmm), jail.namespaces(os.getpid())
+        assert all(own[n] != host[n] for n in jail.NAMESPACES if n != "user")
+        assert box.tell("tcp 198.51.100.7 80") == "refused" and box.counters()["rejected"] == 1
+        os.kill(box.keeper, signal.SIGKILL)
+        all_gone(box)
+
+
 # --- without root ---
 
 

@@ -261,6 +261,38 @@ static void limits_are_written_as_the_kernel_reads_them(void **state)
     assert_true(cg_fs_remove_tree(root, NULL));
 }
 
+/* A real hierarchy, with or without controllers, shows what plain files cannot: that a group with
+ * living processes is emptied and goes. */
+static void group_goes_with_the_processes_in_it(void **state)
+{
+    (void)state;
+    const char *root = access("/sys/fs/cgroup/unified/cgroup.procs", W_OK) == 0
+                           ? "/sys/fs/cgroup/unified"
+                           : "/sys/fs/cgroup";
+    CG_OWN(cg_drop_free) char *name = cg_format("caged-test-%d", (int)getpid());
+    CG_OWN(cg_drop_free) char *dir = cg_format("%s/%s", root, name);
+    if (mkdir(dir, 0755) != 0)
+        skip();
+    CG_OWN(cg_drop_free) char *killer = cg_format("%s/cgroup.kill", dir);
+    if (access(killer, W_OK) != 0) {
+        rmdir(dir);
+        skip();
+    }
+    fflush(NULL);
+    pid_t pid = fork();
+    if (pid == 0) {
+        for (;;)
+            pause();
+    }
+    assert_true(cg_cgroup_add(root, name, pid, NULL));
+    signal(SIGCHLD, SIG_IGN); /* reaped by the kernel, as a keeper's orphans are by init */
+    assert_true(cg_cgroup_remove(root, name, NULL));
+    signal(SIGCHLD, SIG_DFL);
+    assert_int_not_equal(access(dir, F_OK), 0);
+    assert_int_not_equal(kill(pid, 0), 0);
+    assert_true(cg_cgroup_remove(root, name, NULL)); /* gone already: fine */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -271,6 +303,7 @@ int main(void)
         cmocka_unit_test(rules_name_only_what_the_operator_allows),
         cmocka_unit_test(hierarchy_without_controllers_is_refused_by_name),
         cmocka_unit_test(limits_are_written_as_the_kernel_reads_them),
+        cmocka_unit_test(group_goes_with_the_processes_in_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

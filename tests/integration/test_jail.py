@@ -413,11 +413,10 @@ def test_sandbox_survives_its_server_and_broker_and_the_next_finds_it(kit, how):
         first.stop()
         box.reply_sock.close()
         assert product.alive(box.vmm) and product.alive(box.warden) and locked_by(box) == box.keeper
-        second = jail.Broker(kit, run=first.run)
-        second.kill("cage-survivor", 700)
-        all_gone(box)
-        assert locked_by(box) == 0
-        second.stop()
+        with jail.Broker(kit, run=first.run) as second:
+            second.kill("cage-survivor", 700)
+            all_gone(box)
+            assert locked_by(box) == 0
 
 
 def test_second_keeper_for_a_sandbox_is_refused(broker):

@@ -1,0 +1,252 @@
+/* The table, dispatch, help, completion. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/client.h"
+#include "cli/verb.h"
+#include "cli/verb_images.h"
+
+const struct cg_verb cg_verbs[] = {
+    {"up", NULL, "[FLAGS]", "make a sandbox from .caged.yaml and this repository",
+     "--config --template --cpus --memory --disk --network --repo --repo-branch --repo-commit "
+     "--repo-subdir --env --timeout --name --rm --json",
+     "caged up                          # this folder's .caged.yaml, this repository\n"
+     "caged up --template node-22 --cpus 2 --memory 1024\n"
+     "caged up --repo https://example.org/p.git --repo-branch main",
+     verb_up},
+    {"run", NULL, "[FLAGS] [-- COMMAND...]", "make a sandbox from flags alone, without .caged.yaml",
+     "--template --cpus --memory --disk --network --repo --env --timeout --name --rm --json",
+     "caged run --template minimal --json\n"
+     "caged run --rm -- sh -c 'uname -a'   # make, run, destroy",
+     verb_run},
+    {"list", "ls", "[--all]", "sandboxes and their states", "--all --format --json",
+     "caged list\ncaged list --json | jq -r '.[].id'", verb_list},
+    {"status", NULL, "<id>", "one sandbox, whole", "--format --json",
+     "caged status cage-k3v9q2m7xa", verb_status},
+    {"exec", NULL, "[FLAGS] <id> [--] COMMAND...",
+     "run a command in a sandbox; passes its exit code on",
+     "-i -t --user --cwd --env --timeout --json",
+     "caged exec cage-k3v9q2m7xa 'git status | head'\n"
+     "echo hi | caged exec cage-k3v9q2m7xa -- wc -c\n"
+     "caged exec -t cage-k3v9q2m7xa vim README.md",
+     verb_exec},
+    {"connect", NULL, "<id>", "a terminal in a sandbox (leave with exit, or Enter ~ .)", "",
+     "caged connect cage-k3v9q2m7xa", verb_connect},
+    {"logs", NULL, "[-f] [--tail N] <id>", "what happened, a line each", "-f --tail --json",
+     "caged logs --tail 20 cage-k3v9q2m7xa\ncaged logs -f cage-k3v9q2m7xa", verb_logs},
+    {"events", NULL, "[-f] [--after SEQ] [<id>]", "everything observed, live, out of the record",
+     "-f --after --json",
+     "caged events -f cage-k3v9q2m7xa\ncaged events --json cage-k3v9q2m7xa | jq .type",
+     verb_events},
+    {"cp", NULL, "<from> <to>", "copy files: one side is <id>:PATH, - is standard input or output",
+     "",
+     "caged cp build.tar cage-k3v9q2m7xa:/workspace/\n"
+     "caged cp cage-k3v9q2m7xa:/workspace/out ./out",
+     verb_cp},
+    {"destroy", "rm", "[--force] <id>...", "end sandboxes; only their records stay", "--force",
+     "caged destroy cage-k3v9q2m7xa", verb_destroy},
+    {"templates", NULL, "", "what sandboxes can be made of", "--format --json", "caged templates",
+     cg_verb_templates},
+    {"image", NULL, "build [TEMPLATE...] [--all] [--force] [--from oci:DIR:TAG --name NAME]",
+     "build kernel, initramfs and templates", "--all --force --from --name",
+     "caged image build minimal node-22\ncaged image build --from oci:./layout:latest --name mine",
+     cg_verb_image},
+    {"server", NULL,
+     "start|stop|status [--state-dir DIR] [--listen HOST:PORT] [--config FILE] [--foreground]",
+     "the server on this machine", "--state-dir --listen --config --foreground",
+     "caged server start\ncaged server start --listen 127.0.0.1:7900 --state-dir ~/caged-two",
+     verb_server},
+    {"doctor", NULL, "[--json]", "check this machine, layer by layer", "--json --no-boot",
+     "caged doctor", verb_doctor},
+    {"demo", NULL, "", "a whole sandbox life, shown", "", "caged demo", verb_demo},
+    {"sandboxes", NULL, "list|create|destroy|connect|exec|logs ...", "the same verbs, spelled long",
+     "", "caged sandboxes list", verb_sandboxes},
+    {"completion", NULL, "bash|zsh|fish", "completion for a shell", "",
+     "source <(caged completion bash)", verb_completion},
+    {"version", NULL, "", "version", "", "caged version", verb_version},
+    {"help", NULL, "[VERB]", "this, or one verb in detail", "", "caged help exec", verb_help},
+    {NULL, NULL, NULL, NULL, NULL, NULL, NULL},
+};
+
+const struct cg_verb *cg_verb_find(const char *name)
+{
+    for (const struct cg_verb *v = cg_verbs; v->name; v++) {
+        if (strcmp(v->name, name) == 0 || cg_streq(v->alias, name))
+            return v;
+    }
+    return NULL;
+}
+
+/* Levenshtein distance of short words. */
+static unsigned distance(const char *a, const char *b)
+{
+    unsigned row[40];
+    size_t n = CG_MIN(strlen(b), (size_t)38);
+    for (unsigned i = 0; i <= n; i++)
+        row[i] = i;
+    for (; *a; a++) {
+        unsigned diagonal = row[0]++;
+        for (size_t i = 1; i <= n; i++) {
+            unsigned best = CG_MIN(row[i], row[i - 1]) + 1;
+            best = CG_MIN(best, diagonal + (*a != b[i - 1]));
+            diagonal = row[i];
+            row[i] = best;
+        }
+    }
+    return row[n];
+}
+
+const char *cg_verb_nearest(const char *name)
+{
+    const char *best = NULL;
+    unsigned least = 3;
+    for (const struct cg_verb *v = cg_verbs; v->name; v++) {
+        unsigned d = distance(name, v->name);
+        if (d < least) {
+            least = d;
+            best = v->name;
+        }
+    }
+    return best;
+}
+
+void cg_verb_help(const struct cg_verb *v)
+{
+    printf("caged %s %s\n  %s\n", v->name, v->args, v->summary);
+    if (v->alias)
+        printf("  also: caged %s\n", v->alias);
+    if (v->flags[0])
+        printf("\nflags: %s\n", v->flags);
+    printf("\nexamples:\n");
+    for (const char *p = v->examples; *p;) {
+        size_t n = strcspn(p, "\n");
+        printf("  %.*s\n", (int)n, p);
+        p += n + (p[n] == '\n');
+    }
+}
+
+static void overview(FILE *out)
+{
+    fprintf(out, "caged runs coding agents in microVMs and records what they do.\n\n");
+    fprintf(out, "Start here:   caged demo             see a whole sandbox life\n"
+                 "              caged up               a sandbox with this repository\n"
+                 "              caged doctor           what this machine can do\n\n");
+    for (const struct cg_verb *v = cg_verbs; v->name; v++)
+        fprintf(out, "  %-12s %s\n", v->name, v->summary);
+    fprintf(out, "\ncaged help VERB shows flags and examples.\n");
+}
+
+int verb_help(int argc, char **argv)
+{
+    const struct cg_verb *v = argc > 1 ? cg_verb_find(argv[1]) : NULL;
+    if (v)
+        cg_verb_help(v);
+    else
+        overview(stdout);
+    return 0;
+}
+
+int verb_version(int argc, char **argv)
+{
+    (void)argc;
+    (void)argv;
+    printf("caged %s (%s)\n", CG_VERSION, CG_COMMIT);
+    return 0;
+}
+
+static void completion_bash(void)
+{
+    printf("_caged() {\n  local cur=${COMP_WORDS[COMP_CWORD]} verb=${COMP_WORDS[1]}\n"
+           "  if [ \"$COMP_CWORD\" -eq 1 ]; then COMPREPLY=($(compgen -W \"");
+    for (const struct cg_verb *v = cg_verbs; v->name; v++)
+        printf("%s ", v->name);
+    printf("\" -- \"$cur\")); return; fi\n  case $verb in\n");
+    for (const struct cg_verb *v = cg_verbs; v->name; v++)
+        printf("    %s) COMPREPLY=($(compgen -W \"%s $([[ $cur == -* ]] || caged list --ids "
+               "2>/dev/null)\" "
+               "-- \"$cur\")) ;;\n",
+               v->name, v->flags);
+    printf("  esac\n}\ncomplete -o default -F _caged caged\n");
+}
+
+static void completion_zsh(void)
+{
+    printf("#compdef caged\n_caged() {\n  local -a verbs\n  verbs=(\n");
+    for (const struct cg_verb *v = cg_verbs; v->name; v++)
+        printf("    '%s:%s'\n", v->name, strchr(v->summary, '\'') ? "" : v->summary);
+    printf("  )\n  if (( CURRENT == 2 )); then _describe verb verbs; return; fi\n  case $words[2] "
+           "in\n");
+    for (const struct cg_verb *v = cg_verbs; v->name; v++)
+        printf("    %s) compadd -- %s $(caged list --ids 2>/dev/null) ;;\n", v->name, v->flags);
+    printf("  esac\n  _files\n}\ncompdef _caged caged\n");
+}
+
+static void completion_fish(void)
+{
+    for (const struct cg_verb *v = cg_verbs; v->name; v++) {
+        printf("complete -c caged -n __fish_use_subcommand -a %s -d \"%s\"\n", v->name, v->summary);
+        CG_OWN(cg_drop_free) char *flags = cg_strdup(v->flags);
+        char *save = NULL;
+        for (char *f = strtok_r(flags, " ", &save); f; f = strtok_r(NULL, " ", &save)) {
+            if (cg_has_prefix(f, "--"))
+                printf("complete -c caged -n '__fish_seen_subcommand_from %s' -l %s\n", v->name,
+                       f + 2);
+        }
+    }
+    printf(
+        "complete -c caged -n 'not __fish_use_subcommand' -a '(caged list --ids 2>/dev/null)'\n");
+}
+
+int verb_completion(int argc, char **argv)
+{
+    const char *shell = argc > 1 ? argv[1] : "";
+    if (strcmp(shell, "bash") == 0)
+        completion_bash();
+    else if (strcmp(shell, "zsh") == 0)
+        completion_zsh();
+    else if (strcmp(shell, "fish") == 0)
+        completion_fish();
+    else
+        return cli_usage("completion needs the shell: bash, zsh or fish");
+    return 0;
+}
+
+int verb_sandboxes(int argc, char **argv)
+{
+    static const char *const allowed[] = {"list", "ls", "destroy", "rm", "connect", "exec", "logs"};
+    if (argc < 2)
+        return cli_usage("sandboxes needs a verb: list, create, destroy, connect, exec, logs");
+    if (strcmp(argv[1], "create") == 0)
+        return verb_run(argc - 1, argv + 1);
+    for (size_t i = 0; i < CG_COUNT(allowed); i++) {
+        if (strcmp(argv[1], allowed[i]) == 0)
+            return cg_verb_find(argv[1])->run(argc - 1, argv + 1);
+    }
+    return cli_usage("sandboxes does not know \"%s\": list, create, destroy, connect, exec, logs",
+                     argv[1]);
+}
+
+int cg_cli_main(int argc, char **argv)
+{
+    if (argc < 2) {
+        overview(stdout);
+        return 0;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
+        return verb_help(1, argv);
+    if (strcmp(argv[1], "--version") == 0)
+        return verb_version(1, argv);
+    const struct cg_verb *v = cg_verb_find(argv[1]);
+    if (!v) {
+        const char *near = cg_verb_nearest(argv[1]);
+        fprintf(stderr, "error: caged does not know \"%s\"%s%s%s; caged help lists the verbs\n",
+                argv[1], near ? ": did you mean " : "", near ? near : "", near ? "?" : "");
+        return 2;
+    }
+    if (argc > 2 && (strcmp(argv[2], "--help") == 0 || strcmp(argv[2], "-h") == 0)) {
+        cg_verb_help(v);
+        return 0;
+    }
+    return v->run(argc - 1, argv + 1);
+}

@@ -1,0 +1,47 @@
+/* The table of verbs: one row a verb, one file a verb. Help, completion and suggestions come from
+ * it. */
+#ifndef CG_CLI_VERB_H
+#define CG_CLI_VERB_H
+
+#include "base/err.h"
+
+struct cg_verb {
+    const char *name;
+    const char *alias; /* or NULL */
+    const char *args;  /* "<id> [--] COMMAND..." */
+    const char *summary;
+    const char *flags;    /* "--json --format" for completion */
+    const char *examples; /* lines, each "caged …  # what it does" */
+    /* argv[0] is the verb. The result is the exit code. */
+    int (*run)(int argc, char **argv);
+};
+
+extern const struct cg_verb cg_verbs[]; /* ended by a NULL name */
+
+const struct cg_verb *cg_verb_find(const char *name);
+/* The known name nearest to a wrong one, NULL when none is near. */
+const char *cg_verb_nearest(const char *name);
+void cg_verb_help(const struct cg_verb *v);
+
+/* main() of caged. */
+int cg_cli_main(int argc, char **argv);
+
+int verb_server(int argc, char **argv);
+int verb_up(int argc, char **argv);
+int verb_run(int argc, char **argv);
+int verb_list(int argc, char **argv);
+int verb_status(int argc, char **argv);
+int verb_exec(int argc, char **argv);
+int verb_connect(int argc, char **argv);
+int verb_logs(int argc, char **argv);
+int verb_events(int argc, char **argv);
+int verb_cp(int argc, char **argv);
+int verb_destroy(int argc, char **argv);
+int verb_doctor(int argc, char **argv);
+int verb_demo(int argc, char **argv);
+int verb_completion(int argc, char **argv);
+int verb_version(int argc, char **argv);
+int verb_help(int argc, char **argv);
+int verb_sandboxes(int argc, char **argv);
+
+#endif

@@ -1,0 +1,206 @@
+/* caged list, status, destroy. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/client.h"
+#include "cli/verb.h"
+
+enum { WORDS = 256 };
+
+static void print_money(char *out, size_t size, double dollars)
+{
+    snprintf(out, size, dollars < 0.01 && dollars > 0 ? "$%.5f" : "$%.2f", dollars);
+}
+
+static void print_row(const struct cg_json *s)
+{
+    char cost[24];
+    print_money(cost, sizeof cost, cg_json_num(s, "total_cost", 0));
+    const char *created = cg_json_str(s, "created_at");
+    printf("%-18s %-10s %-12s %4lld %6lld MB %9s  %.19s\n", cg_json_str(s, "id"),
+           cg_json_str(s, "status"), cg_json_str(s, "template"),
+           (long long)cg_json_int(s, "cpus", 0), (long long)cg_json_int(s, "memory_mb", 0), cost,
+           created ? created : "");
+}
+
+static void print_table(const struct cg_json *list)
+{
+    if (list->count == 0) {
+        printf("No sandboxes yet. Make one with: caged up\n");
+        return;
+    }
+    printf("%-18s %-10s %-12s %4s %9s %9s  %s\n", "ID", "STATUS", "TEMPLATE", "CPUs", "MEMORY",
+           "COST", "CREATED");
+    for (const struct cg_json *s = list->child; s; s = s->next)
+        print_row(s);
+}
+
+static void print_as(const struct cg_json *j, enum cli_format format)
+{
+    if (format == CLI_JSON) {
+        cli_print_json(stdout, j, 0);
+        putchar('\n');
+    } else {
+        cli_print_yaml(stdout, j, 0);
+    }
+}
+
+int verb_list(int argc, char **argv)
+{
+    bool all = false, json = false, ids = false;
+    const char *format_text = NULL;
+    char *words[WORDS];
+    int n = 0;
+    struct cg_err e = CG_ERR_INIT;
+    struct cli c = {0};
+    enum cli_format format;
+    const struct cli_flag flags[] = {{"--all", false, NULL, &all, NULL},
+                                     {"--json", false, NULL, &json, NULL},
+                                     {"--ids", false, NULL, &ids, NULL},
+                                     {"--format", true, &format_text, NULL, NULL},
+                                     {NULL, false, NULL, NULL, NULL}};
+    if (argc > WORDS || !cli_flags(argc, argv, flags, words, &n, false, &e) ||
+        !cli_format_of(format_text, json, &format, &e))
+        return cli_usage("%s", e.text);
+    CG_OWN(cg_drop_json) struct cg_json *list = NULL;
+    if (cli_find(&c, &e))
+        list = cli_json(&c, "GET", all ? "/v1/sandboxes?all=true" : "/v1/sandboxes",
+                        (struct cg_slice){0}, &e);
+    cli_finish(&c);
+    if (!list)
+        return cli_error(&e);
+    if (ids) {
+        for (const struct cg_json *s = list->child; s; s = s->next)
+            printf("%s\n", cg_json_str(s, "id"));
+    } else if (format == CLI_TABLE) {
+        print_table(list);
+    } else {
+        print_as(list, format);
+    }
+    return 0;
+}
+
+static void print_member(const struct cg_json *s, const char *key, const char *label)
+{
+    const struct cg_json *v = cg_json_get(s, key);
+    if (!v || v->type == CG_JSON_NULL)
+        return;
+    printf("%-12s", label);
+    if (v->type == CG_JSON_STR)
+        cli_print_text(stdout, v->str.p, v->str.n);
+    else
+        cli_print_json(stdout, v, 0);
+    putchar('\n');
+}
+
+static void print_status(const struct cg_json *s, const struct cg_json *live)
+{
+    static const char *const members[][2] = {{"id", "id"},
+                                             {"name", "name"},
+                                             {"status", "status"},
+                                             {"template", "template"},
+                                             {"cpus", "cpus"},
+                                             {"memory_mb", "memory MB"},
+                                             {"disk_gb", "disk GB"},
+                                             {"repo_url", "repo"},
+                                             {"created_at", "created"},
+                                             {"started_at", "started"},
+                                             {"stopped_at", "stopped"}};
+    for (size_t i = 0; i < CG_COUNT(members); i++)
+        print_member(s, members[i][0], members[i][1]);
+    char cost[24];
+    print_money(cost, sizeof cost, cg_json_num(s, "total_cost", 0));
+    printf("%-12s%s\n", "cost", cost);
+    const struct cg_json *isolation = cg_json_get(s, "isolation");
+    printf("%-12s%s on %s\n", "isolation", cg_json_str(isolation, "vmm"),
+           cg_json_str(isolation, "accel") ? cg_json_str(isolation, "accel") : "?");
+    const struct cg_json *init = cg_json_get(s, "init");
+    if (init)
+        printf("%-12s%s\n", "init", cg_json_str(init, "status"));
+    const struct cg_json *error = cg_json_get(s, "error");
+    if (error) {
+        printf("%-12s", "error");
+        cli_print_text(stdout, cg_json_str(error, "text"), strlen(cg_json_str(error, "text")));
+        putchar('\n');
+        print_member(error, "console", "console");
+    }
+    const struct cg_json *m = cg_json_get(live, "metrics");
+    if (m && m->type == CG_JSON_OBJ)
+        printf("%-12scpu %.0f %%, memory %lld of %lld MB, disk %lld of %lld MB, %lld processes\n",
+               "now", cg_json_num(m, "cpu_percent", 0),
+               (long long)cg_json_int(m, "memory_used_mb", 0),
+               (long long)cg_json_int(m, "memory_total_mb", 0),
+               (long long)cg_json_int(m, "disk_used_mb", 0),
+               (long long)cg_json_int(m, "disk_total_mb", 0),
+               (long long)cg_json_int(m, "num_processes", 0));
+    if (live)
+        printf("%-12s%lld events, kernel %s, booted in %lld ms\n", "record",
+               (long long)cg_json_int(live, "seq", 0),
+               cg_json_str(live, "kernel") ? cg_json_str(live, "kernel") : "?",
+               (long long)cg_json_int(live, "boot_ms", 0));
+}
+
+int verb_status(int argc, char **argv)
+{
+    bool json = false;
+    const char *format_text = NULL;
+    char *words[WORDS];
+    int n = 0;
+    struct cg_err e = CG_ERR_INIT;
+    struct cli c = {0};
+    enum cli_format format;
+    const struct cli_flag flags[] = {{"--json", false, NULL, &json, NULL},
+                                     {"--format", true, &format_text, NULL, NULL},
+                                     {NULL, false, NULL, NULL, NULL}};
+    if (argc > WORDS || !cli_flags(argc, argv, flags, words, &n, false, &e) ||
+        !cli_format_of(format_text, json, &format, &e))
+        return cli_usage("%s", e.text);
+    if (n != 1)
+        return cli_usage("status needs one sandbox id; caged list shows them");
+    CG_OWN(cg_drop_free) char *id = cli_escape(words[0]);
+    CG_OWN(cg_drop_free) char *path = cg_format("/v1/sandboxes/%s", id);
+    CG_OWN(cg_drop_free) char *live_path = cg_format("%s/status", path);
+    CG_OWN(cg_drop_json) struct cg_json *s = NULL;
+    CG_OWN(cg_drop_json) struct cg_json *live = NULL;
+    if (cli_find(&c, &e))
+        s = cli_json(&c, "GET", path, (struct cg_slice){0}, &e);
+    if (s && cg_streq(cg_json_str(s, "status"), "running"))
+        live = cli_json(&c, "GET", live_path, (struct cg_slice){0}, NULL);
+    cli_finish(&c);
+    if (!s)
+        return cli_error(&e);
+    if (format == CLI_TABLE)
+        print_status(s, live);
+    else
+        print_as(s, format);
+    return 0;
+}
+
+int verb_destroy(int argc, char **argv)
+{
+    bool force = false;
+    char *words[WORDS];
+    int n = 0;
+    int rc = 0;
+    struct cg_err e = CG_ERR_INIT;
+    struct cli c = {0};
+    const struct cli_flag flags[] = {{"--force", false, NULL, &force, NULL},
+                                     {"-f", false, NULL, &force, NULL},
+                                     {NULL, false, NULL, NULL, NULL}};
+    if (argc > WORDS || !cli_flags(argc, argv, flags, words, &n, false, &e))
+        return cli_usage("%s", e.text);
+    if (n == 0)
+        return cli_usage("destroy needs one or more sandbox ids; caged list shows them");
+    if (!cli_find(&c, &e))
+        return cli_error(&e);
+    for (int i = 0; i < n; i++) {
+        CG_OWN(cg_drop_free) char *id = cli_escape(words[i]);
+        CG_OWN(cg_drop_free) char *path = cg_format("/v1/sandboxes/%s", id);
+        if (cli_call(&c, "DELETE", path, (struct cg_slice){0}, NULL, &e))
+            printf("Destroyed %s\n", words[i]);
+        else if (!(force && e.code == CG_NOT_FOUND))
+            rc = cli_error(&e);
+    }
+    cli_finish(&c);
+    return rc;
+}

@@ -113,7 +113,28 @@ struct cg_sandbox *cg_core_create(struct cg_core *c, const char *account, struct
 
 /* --- files, on the pool --- */
 
-static bool write_config(struct cg_creation *n, const char *dir, struct cg_err *e)
+/* The template's environment, and over it that of the request. */
+static void write_env(const struct cg_sandbox *sb, const struct cg_image *image, struct cg_jsonw *w)
+{
+    CG_OWN(cg_drop_json)
+    struct cg_json *asked =
+        sb->spec.env_json ? cg_json_parse(cg_slice_of(sb->spec.env_json), NULL, NULL) : NULL;
+    cg_jsonw_key(w, "env");
+    cg_jsonw_obj(w);
+    for (size_t i = 0; i < image->template.env.n; i++) {
+        const char *pair = image->template.env.v[i];
+        size_t n = strcspn(pair, "=");
+        CG_OWN(cg_drop_free) char *name = cg_strndup(pair, n);
+        if (pair[n] && !cg_json_get(asked, name))
+            cg_jsonw_kstr(w, name, pair + n + 1);
+    }
+    for (const struct cg_json *m = asked ? asked->child : NULL; m; m = m->next)
+        cg_jsonw_kstrn(w, m->key.p, m->str.p, m->str.n);
+    cg_jsonw_obj_end(w);
+}
+
+static bool write_config(struct cg_creation *n, const struct cg_image *image, const char *dir,
+                         struct cg_err *e)
 {
     const struct cg_sandbox *sb = n->sb;
     const struct cg_egress_policy *p = &sb->core->options.network;
@@ -139,10 +160,7 @@ static bool write_config(struct cg_creation *n, const char *dir, struct cg_err *
     cg_jsonw_kstr(&w, "accel", cg_accel_name(sb->core->accel));
     cg_jsonw_kbool(&w, "rootless", sb->core->rootless);
     cg_jsonw_obj_end(&w);
-    if (sb->spec.env_json) {
-        cg_jsonw_key(&w, "env");
-        cg_jsonw_raw(&w, sb->spec.env_json, strlen(sb->spec.env_json));
-    }
+    write_env(sb, image, &w);
     cg_jsonw_key(&w, "network");
     cg_jsonw_obj(&w);
     cg_jsonw_key(&w, "allow");
@@ -222,7 +240,7 @@ static bool prepare(struct cg_creation *n, struct cg_err *e)
     bool ok = sb->core->probed || n->probe_json || probe_now(n, &image, e);
     ok = ok && cg_fs_mkdirs(dir, 0770, e) && cg_fs_mkdirs(run, 0700, e);
     ok = ok && (chmod(dir, 0770) == 0 || cg_fail_sys(e, "set the mode of %s", dir));
-    ok = ok && write_config(n, dir, e) && open_files(n, &image, dir, run, e);
+    ok = ok && write_config(n, &image, dir, e) && open_files(n, &image, dir, run, e);
     cg_image_finish(&image);
     return ok;
 }

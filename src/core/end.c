@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "core/creation.h"
 #include "jail/jail.h"
+#include "record/reader.h"
 #include "record/record.h"
 
 enum { STOP_MS = 12000, POLL_MS = 100, GRACE_MS = 2000, KILLS_MAX = 50 };
@@ -147,11 +148,30 @@ void cg_sandbox_watch_keeper(struct cg_sandbox *sb, int sock)
 
 /* --- files and record, on the pool --- */
 
+/* Has the warden written the last line itself? */
+static bool is_closed(int dir)
+{
+    uint64_t last = 0;
+    struct cg_slice text;
+    struct cg_record_line line;
+    struct cg_err e = CG_ERR_INIT;
+    if (!cg_record_last_seq(dir, &last, &e) || last == 0)
+        return false;
+    struct cg_record_reader *r = cg_record_reader_open(dir, last - 1, &e);
+    bool closed = r && cg_record_read(r, UINT64_MAX, &text, &line, &e) == CG_RECORD_LINE &&
+                  cg_slice_eq(line.type, "lifecycle") &&
+                  memmem(line.data.p, line.data.n, "\"event\":\"destroyed\"", 19);
+    cg_record_reader_close(r);
+    return closed;
+}
+
 /* Closes the record of a sandbox whose warden could not: the reason, then `destroyed`. */
 static void close_record(const struct ending *n, const char *record)
 {
     struct cg_sandbox *sb = n->sb;
     CG_OWN(cg_drop_fd) int dir = open(record, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (dir >= 0 && is_closed(dir))
+        return;
     struct cg_err e = CG_ERR_INIT;
     const struct cg_record_options options = {.sandbox = sb->id};
     struct cg_record *r = dir < 0 ? NULL : cg_record_open(dir, &options, &e);

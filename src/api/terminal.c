@@ -15,8 +15,9 @@ struct api_terminal {
     struct cg_ws *ws; /* NULL once the client is gone */
     struct cg_wcall call;
     struct cg_buf input; /* of the client, waiting for the guest's credit */
-    bool input_ends;
+    bool input_ends, eof_sent;
     size_t owed;
+    unsigned close_status; /* 0: open; a closing frame would overtake what is queued, so it waits */
     bool pty;                  /* the terminal protocol; else exec's */
     bool started;              /* exec: the first message came */
     char partial[PARTIAL_MAX]; /* of a UTF-8 character cut between two chunks */
@@ -97,10 +98,11 @@ static void on_data(struct cg_wcall *call, unsigned channel, struct cg_slice byt
 static void on_drain(void *ctx, struct cg_ws *ws)
 {
     struct api_terminal *t = ctx;
-    (void)ws;
     size_t owed = t->owed;
     t->owed = 0;
     cg_wcall_grant(&t->call, owed);
+    if (t->close_status)
+        cg_ws_close(ws, t->close_status, t->close_status == 1000 ? "exit" : "the command could not be run");
 }
 
 static void send_exit(struct api_terminal *t, const struct cg_json *result,
@@ -136,7 +138,7 @@ static void on_closed(struct cg_wcall *call, const struct cg_json *result,
             cg_ws_send(t->ws, true, cg_slice_of("{\"type\":\"output\",\"data\":\"\xef\xbf\xbd\"}"));
         }
         send_exit(t, result, error);
-        cg_ws_close(t->ws, error ? 1011 : 1000, error ? "the command could not be run" : "exit");
+        t->close_status = error ? 1011 : 1000;
         return; /* on_ws_close drops it */
     }
     drop(t);
@@ -155,8 +157,10 @@ static void pump_input(struct api_terminal *t)
             cg_ws_pause(t->ws);
         return;
     }
-    if (t->input_ends)
+    if (t->input_ends && !t->eof_sent) {
+        t->eof_sent = true;
         cg_wcall_eof(&t->call, CG_LINK_STDIN);
+    }
     if (t->ws)
         cg_ws_resume(t->ws);
 }
@@ -168,6 +172,8 @@ static void on_writable(struct cg_wcall *call)
 
 static void add_input(struct api_terminal *t, struct cg_slice bytes)
 {
+    if (t->input_ends)
+        return;
     if (!cg_buf_add(&t->input, bytes.p, bytes.n)) {
         cg_ws_close(t->ws, 1009, "input comes faster than the guest takes it");
         return;
@@ -200,7 +206,7 @@ static void send_signal(struct api_terminal *t, const char *name)
 static void fail_ws(struct api_terminal *t, const struct cg_err *e)
 {
     send_exit(t, NULL, e);
-    cg_ws_close(t->ws, 1011, "refused");
+    t->close_status = 1011;
 }
 
 /* The first message of exec: {"type":"start","argv":[…]|"command":"…","cwd","env","user","pty",…}.
@@ -346,6 +352,14 @@ void api_terminal(struct op *op)
 void api_exec_ws(struct op *op)
 {
     (void)!accept_ws(op, "exec");
+}
+
+void api_terminals_end(struct cg_api *a)
+{
+    for (struct api_terminal *t = a->terminals; t; t = t->next) {
+        if (t->ws)
+            cg_ws_close(t->ws, 1001, "the server stops");
+    }
 }
 
 void api_terminal_sessions(struct op *op)

@@ -1,29 +1,34 @@
 # Everything there is to learn: make setup build demo test check bench fuzz stage clean.
-# BUILD names the build folder, STAGE where the product is installed to be run in place.
+# BUILD names the build folder, STAGE where the product is installed to be run in place; with a BUILD
+# of your own you get a stage of your own, so several people can work in one tree.
 BUILD ?= build
-STAGE ?= $(CURDIR)/stage
+STAGE ?= $(if $(filter build,$(BUILD)),$(CURDIR)/stage,$(abspath $(BUILD))/stage)
 PYTHON ?= /usr/bin/python3
 MAKEFLAGS += --no-print-directory
+export BUILD STAGE PYTHON
+export CAGED_STAGE := $(STAGE)
 
 .PHONY: menu setup build stage images demo test test-unit test-integration test-vm check bench fuzz clean
 
 menu:
 	@echo 'Caged: coding agents in microVMs, watched. Targets:'
-	@echo '  make setup   install the packages that building and running need (asks apt; safe to repeat)'
+	@echo '  make setup   install the packages that building and running need (safe to repeat)'
 	@echo '  make demo    set up, build, make the image, run a sandbox from start to end'
-	@echo '  make test    build with sanitizers, run unit, integration and guest tests'
-	@echo '  make build   compile into $(BUILD)/ and install into stage/'
-	@echo '  make check   the gates: format, tidy, layers, sizes, both compilers'
+	@echo '  make build   compile into $(BUILD)/ and install into the stage'
+	@echo '  make stage   the same: $(patsubst $(CURDIR)/%,%,$(STAGE))/bin/caged works in place'
+	@echo '  make test    unit tests with sanitizers, integration tests, tests with real guests'
+	@echo '               (test-unit, test-integration, test-vm run one kind)'
+	@echo '  make check   the gates: format, layers, sizes, headers, both compilers, three checkers'
 	@echo '  make bench   measure, with yardsticks; tables go to bench/results/'
 	@echo '  make fuzz    fuzz the parsers for a minute each (FUZZ_SECONDS)'
-	@echo '  make stage   install into $(STAGE): stage/bin/caged works in place'
-	@echo '  make clean   remove what was built'
+	@echo '  make clean   remove what was built (images are kept)'
 
 setup:
 	@scripts/setup
 
 $(BUILD)/build.ninja:
-	@meson setup $(BUILD) --prefix=$(STAGE) --libdir=lib $(MESON_OPTIONS) >$(BUILD).log 2>&1 || { cat $(BUILD).log; exit 1; }
+	@command -v meson >/dev/null || { echo 'meson is missing: run make setup first' >&2; exit 1; }
+	@meson setup $(BUILD) --prefix=$(STAGE) --libdir=lib $(MESON_OPTIONS) >$(BUILD).log 2>&1 || { grep ERROR $(BUILD).log || tail -n 20 $(BUILD).log; echo '(whole log: $(BUILD).log; packages come by make setup)'; exit 1; } >&2
 
 build: $(BUILD)/build.ninja
 	@ninja -C $(BUILD) --quiet
@@ -32,15 +37,21 @@ build: $(BUILD)/build.ninja
 stage: build
 
 images: stage
-	@stage/bin/caged image build minimal
+	@$(STAGE)/bin/caged image build minimal
 
-demo: setup build images
-	@stage/bin/caged demo
+# In this order, whatever -j says.
+demo:
+	@$(MAKE) setup
+	@$(MAKE) images
+	@$(STAGE)/bin/caged demo
 
 test: build
 	@scripts/test all
 
-test-unit test-integration test-vm: build
+test-unit:
+	@scripts/test unit
+
+test-integration test-vm: build
 	@scripts/test $(@:test-%=%)
 
 check: build
@@ -53,4 +64,4 @@ fuzz:
 	@scripts/fuzz
 
 clean:
-	@rm -rf build build-* stage
+	@rm -rf build build-* build*.log stage

@@ -145,7 +145,7 @@ class Server:
 
     @contextlib.contextmanager
     def events(self, **params):
-        """A list that fills with SSE events ({id, event, data}) while the block runs."""
+        """A list that fills with events of records ({id, event, data}) while the block runs."""
         seen, stop = [], threading.Event()
 
         def read():
@@ -160,7 +160,8 @@ class Server:
                     line = line.rstrip("\r\n")
                     if not line and "data" in seen_field:
                         seen_field["data"] = json.loads(seen_field["data"])
-                        seen.append(seen_field)
+                        if "id" in seen_field:  # a sandbox's state comes without
+                            seen.append(seen_field)
                         seen_field = {}
                     elif line and not line.startswith(":"):
                         name, _, value = line.partition(":")
@@ -206,8 +207,9 @@ class Sandbox:
         for place in ("sandboxes", "archive"):
             folder = self.server.state / place / self.id / "record"
             for segment in sorted(folder.glob("*.jsonl")) if folder.is_dir() else []:
-                for line in segment.read_bytes().split(b"\n")[:-1]:
-                    lines.append(json.loads(line))
+                for line in map(json.loads, segment.read_bytes().split(b"\n")[:-1]):
+                    if "seq" in line:  # not a segment's header
+                        lines.append(line)
         return lines
 
     def events(self, kind):

@@ -199,7 +199,7 @@ def test_ten_thousand_execs_are_all_seen_or_the_gap_is_counted_exactly(sandbox):
     sandbox.run("i=0; while [ $i -lt 10000 ]; do /bin/true storm-$i; i=$((i+1)); done", timeout_ms=600000)
     time.sleep(0)
     lines = sandbox.record()
-    seen = {a for e in lines if e["type"] == "process" and e["data"].get("op") == "exec"
+    seen = {a for e in lines if e["type"] == "process" and e["data"].get("event") == "exec"
             for a in e["data"].get("argv", []) if a.startswith("storm-")}
     lost = sum(e["data"].get("lost", {}).get("exec", 0) for e in lines if e["type"] == "gap")
     assert len(seen) + lost >= 10000 and len(seen) <= 10000

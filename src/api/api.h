@@ -6,7 +6,7 @@
 #include "core/core.h"
 #include "http/http.h"
 
-enum { API_JSON_MAX = 64 << 20, API_BODY_MAX = 4 << 20 };
+enum { API_JSON_MAX = 112 << 20, API_BODY_MAX = 4 << 20 };
 
 struct cg_api {
     struct cg_core *core;
@@ -48,7 +48,8 @@ struct op {
 
 typedef void api_handler(struct op *op);
 
-enum api_access { ACCESS_NONE, ACCESS_READ, ACCESS_WRITE };
+/* What a key needs: any scope; sandbox or full; full. */
+enum api_access { ACCESS_NONE, ACCESS_READ, ACCESS_WRITE, ACCESS_FULL };
 
 struct route {
     const char *name; /* "GET /v1/sandboxes/{id}" */
@@ -111,6 +112,8 @@ api_handler api_content_get, api_content_put, api_raw_get, api_raw_put, api_arch
 api_handler api_git_diff, api_logs, api_templates, api_events, api_ports, api_metrics, api_status;
 api_handler api_not_yet;
 
+/* The server stops: clients are told to come again. */
 void api_streams_end(struct cg_api *a);
+void api_terminals_end(struct cg_api *a);
 
 #endif

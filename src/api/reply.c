@@ -45,6 +45,25 @@ void op_no_content(struct op *op)
     op_end(op);
 }
 
+/* What a client can do about it, for the codes where there is something. */
+static const char *action_for(const char *code)
+{
+    static const struct {
+        const char *code, *action;
+    } actions[] = {{"unauthorized", "send_api_key"},
+                   {"rate_limited", "retry_later"},
+                   {"plan_limit_reached", "destroy_sandboxes_or_raise_limit"},
+                   {"not_available_yet", "leave_it_out"},
+                   {"unavailable", "retry_later"},
+                   {"wrong_host", "use_listen_address"},
+                   {"upgrade_required", "connect_by_websocket"}};
+    for (size_t i = 0; i < CG_COUNT(actions); i++) {
+        if (strcmp(actions[i].code, code) == 0)
+            return actions[i].action;
+    }
+    return NULL;
+}
+
 void api_refuse(struct cg_http_req *r, int status, const char *code, const char *detail)
 {
     CG_OWN(cg_drop_buf) struct cg_buf b;
@@ -69,6 +88,9 @@ void api_refuse(struct cg_http_req *r, int status, const char *code, const char 
     cg_jsonw_obj(&w);
     cg_jsonw_kstr(&w, "code", code);
     cg_jsonw_kstr(&w, "message", detail);
+    const char *action = action_for(code);
+    if (action)
+        cg_jsonw_kstr(&w, "action", action);
     cg_jsonw_obj_end(&w);
     cg_jsonw_obj_end(&w);
     cg_http_reply(r, status, "application/problem+json", cg_buf_slice(&b));
@@ -101,11 +123,8 @@ void op_problem(struct op *op, int status, const char *code, const char *fmt, ..
 
 void op_fail(struct op *op, const struct cg_err *e)
 {
-    struct cg_err copy = *e;
-    /* a limit of this machine is not the client's rate: 403 with the plan's code (contract 4.3) */
-    bool plan = copy.code == CG_LIMIT;
-    send_problem(op, plan ? 403 : cg_code_http(copy.code),
-                 plan ? "plan_limit_reached" : cg_code_name(copy.code), copy.text);
+    struct cg_err copy = *e; /* it may lie in the op, which goes first */
+    send_problem(op, cg_code_http(copy.code), cg_code_name(copy.code), copy.text);
 }
 
 /* --- bodies --- */

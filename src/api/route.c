@@ -14,9 +14,9 @@ const struct route api_routes[] = {
     {"GET /health", api_health, ACCESS_NONE, false, false},
     {"POST /v1/auth/socket-ticket", api_ticket, ACCESS_READ, false, false},
     {"GET /v1/account", api_account, ACCESS_READ, false, false},
-    {"GET /v1/account/keys", api_keys, ACCESS_READ, false, false},
-    {"POST /v1/account/keys", api_keys_create, ACCESS_WRITE, false, false},
-    {"DELETE /v1/account/keys/{key}", api_keys_delete, ACCESS_WRITE, false, false},
+    {"GET /v1/account/keys", api_keys, ACCESS_FULL, false, false},
+    {"POST /v1/account/keys", api_keys_create, ACCESS_FULL, false, false},
+    {"DELETE /v1/account/keys/{key}", api_keys_delete, ACCESS_FULL, false, false},
     {"GET /v1/templates", api_templates, ACCESS_READ, false, false},
     {"GET /v1/events/stream", api_events, ACCESS_READ, false, false},
     {"GET /v1/sandboxes", api_sandboxes, ACCESS_READ, false, false},
@@ -81,12 +81,15 @@ static bool path_matches(const char *pattern, const struct cg_http_req *r)
     }
 }
 
-static bool method_matches(const char *pattern, const char *method)
+/* HEAD is answered where GET is, but for bodies that come in a stream. */
+static bool method_matches(const struct route *t, const char *method)
 {
-    size_t n = strcspn(pattern, " ");
-    if (strcmp(method, "HEAD") == 0)
+    size_t n = strcspn(t->name, " ");
+    bool streams = t->ws || t->handler == api_events || t->handler == api_raw_get ||
+                   t->handler == api_content_get || t->handler == api_archive_get;
+    if (strcmp(method, "HEAD") == 0 && !streams)
         method = "GET";
-    return strlen(method) == n && strncmp(pattern, method, n) == 0;
+    return strlen(method) == n && strncmp(t->name, method, n) == 0;
 }
 
 static const struct route *find_route(const struct cg_http_req *r, char *allow, size_t size)
@@ -95,7 +98,7 @@ static const struct route *find_route(const struct cg_http_req *r, char *allow, 
     for (const struct route *t = api_routes; t->name; t++) {
         if (!path_matches(t->name, r))
             continue;
-        if (method_matches(t->name, r->method))
+        if (method_matches(t, r->method))
             return t;
         size_t have = strlen(allow);
         snprintf(allow + have, size - have, "%s%.*s", have ? ", " : "", (int)strcspn(t->name, " "),
@@ -239,8 +242,9 @@ void op_end(struct op *op)
 
 static bool may(const struct cg_store_key *k, const struct route *t)
 {
-    bool reader = cg_streq(k->scope, "read") || cg_streq(k->scope, "read_only");
-    return t->access != ACCESS_WRITE || !reader;
+    if (cg_streq(k->scope, "full"))
+        return true;
+    return t->access == ACCESS_READ || (t->access == ACCESS_WRITE && cg_streq(k->scope, "sandbox"));
 }
 
 /* The key's checks; false when a refusal has been sent. */
@@ -262,7 +266,10 @@ static bool admit(struct cg_api *a, struct cg_http_req *r, const struct route *t
         return false;
     }
     if (!may(op->key, t)) {
-        api_refuse(r, 403, "policy_denied", "this key is read-only");
+        bool reader = !cg_streq(op->key->scope, "sandbox");
+        api_refuse(r, 403, "policy_denied",
+                   reader ? "this key is read-only"
+                          : "this key is for sandboxes; the account needs a key of scope full");
         return false;
     }
     if (!t->sandbox)
@@ -327,6 +334,7 @@ void cg_api_quiesce(struct cg_api *a)
 {
     cg_http_server_quiesce(a->http);
     api_streams_end(a);
+    api_terminals_end(a);
 }
 
 unsigned cg_api_busy(const struct cg_api *a)

@@ -18,8 +18,8 @@ struct api_terminal {
     bool input_ends, eof_sent;
     size_t owed;
     unsigned close_status; /* 0: open; a closing frame would overtake what is queued, so it waits */
-    bool pty;                  /* the terminal protocol; else exec's */
-    bool started;              /* exec: the first message came */
+    bool pty;              /* the terminal protocol; else exec's */
+    bool started;          /* exec: the first message came */
     char partial[PARTIAL_MAX]; /* of a UTF-8 character cut between two chunks */
     size_t partial_n;
     char id[CG_ID_TEXT];
@@ -102,7 +102,8 @@ static void on_drain(void *ctx, struct cg_ws *ws)
     t->owed = 0;
     cg_wcall_grant(&t->call, owed);
     if (t->close_status)
-        cg_ws_close(ws, t->close_status, t->close_status == 1000 ? "exit" : "the command could not be run");
+        cg_ws_close(ws, t->close_status,
+                    t->close_status == 1000 ? "exit" : "the command could not be run");
 }
 
 static void send_exit(struct api_terminal *t, const struct cg_json *result,

@@ -38,11 +38,13 @@ static void adopt(struct cg_sandbox *sb)
     struct cg_err e = CG_ERR_INIT;
     if (sb->status == CG_STATUS_RUNNING && keeper_lives(sb) && cg_sandbox_connect(sb, &e)) {
         cg_log(CG_LOG_INFO, CG_EVENT("sandbox.adopted"), CG_S("id", sb->id));
-        if (sb->init == CG_INIT_RUNNING) { /* it went on without us; its exit is in the record */
+        bool cut =
+            sb->init == CG_INIT_RUNNING || (sb->init == CG_INIT_PENDING && !sb->spec.defer_init);
+        if (cut) { /* it ended with our connection; how far it came is in the record */
             sb->init = CG_INIT_FAILED;
             sb->init_exit = 1;
-            cg_strlcpy(sb->init_tail, sizeof sb->init_tail,
-                       "the server was restarted while the init script ran");
+            cg_sandbox_text(&sb->init_tail, "the server was restarted while the init script ran");
+            cg_sandbox_save(sb, NULL, NULL);
         }
         return;
     }
@@ -51,6 +53,22 @@ static void adopt(struct cg_sandbox *sb)
                 sb->status == CG_STATUS_PENDING ? "the server was restarted while it was made"
                                                 : "it ended while no server was running");
     cg_core_end(sb, CG_STATUS_ERROR, "found_dead");
+}
+
+/* A sandbox that runs while no row knows of it (the database was lost) is ended. */
+static bool end_orphan(struct cg_core *c, const char *id)
+{
+    struct cg_sandbox ghost = {.core = c};
+    cg_strlcpy(ghost.id, sizeof ghost.id, id);
+    if (!keeper_lives(&ghost))
+        return false;
+    struct cg_jail_request r = {.magic = CG_JAIL_MAGIC, .size = sizeof r, .op = CG_JAIL_KILL};
+    struct cg_err e = CG_ERR_INIT;
+    cg_strlcpy(r.id, sizeof r.id, id);
+    if (!cg_jail_send(c->broker, &r, NULL, 0, &e))
+        cg_log(CG_LOG_WARN, CG_EVENT("jail.kill_failed"), CG_S("id", id), CG_E(&e));
+    cg_log(CG_LOG_WARN, CG_EVENT("orphan.killed"), CG_S("id", id));
+    return true;
 }
 
 /* Directories of sandboxes that no row owns. */
@@ -62,6 +80,8 @@ static void sweep_orphans(struct cg_core *c, const char *parent)
         const struct cg_sandbox *sb = cg_map_get(&c->by_id, entry->d_name);
         if (!cg_id_valid(entry->d_name, "cage") || (sb && sb->slot > 0))
             continue;
+        if (end_orphan(c, entry->d_name))
+            continue; /* its directories are swept by the next start */
         CG_OWN(cg_drop_free) char *path = cg_format("%s/%s", parent, entry->d_name);
         struct cg_err e = CG_ERR_INIT;
         bool ok = cg_fs_remove_tree(path, &e);

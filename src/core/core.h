@@ -18,6 +18,8 @@
 
 enum { CG_SLOTS = 4096 };
 
+enum { CG_CONSOLE_TAIL = 2048, CG_INIT_TAIL = 4096 };
+
 /* The states of a sandbox; state.c has the table of what may follow what. */
 enum cg_status {
     CG_STATUS_PENDING,
@@ -40,7 +42,7 @@ struct cg_spec {
     uint32_t disk_gb;
     char *name;
     char *env_json; /* an object of strings */
-    char *repo_url, *repo_branch, *repo_commit, *repo_subdir;
+    char *repo_url, *repo_branch, *repo_commit, *repo_subdir, *repo_user;
     char *init_script;
     char *config_json; /* {"source","raw"} of the client, or NULL */
     bool defer_init;   /* the client runs init later (POST …/init), after it has uploaded files */
@@ -65,21 +67,23 @@ struct cg_sandbox {
     char id[CG_ID_TEXT];
     char account[CG_ID_TEXT];
     struct cg_spec spec;
-    char *repo_token; /* never stored */
     enum cg_status status;
     uint32_t slot; /* 0: none */
     int64_t created_wall, started_wall, stopped_wall;
     int64_t started_mono; /* this server's clock; 0 after a restart */
     struct cg_err error;
-    char console_tail[2048];
+    char *console_tail; /* owned; NULL: none */
     enum cg_init_state init;
     int init_exit;
-    char init_tail[4096];
+    char *init_tail; /* owned; NULL: none */
     char accel[8];
     uint32_t warnings; /* enum cg_jail_warning */
     char phase[32];    /* of the creation: "images", "disk", "jail", "boot", "clone", "init" */
     int percent;
-    bool creating, destroying;
+    bool creating;   /* until init has run */
+    bool destroying; /* its end is under way */
+    bool doomed;     /* a destroy came while it was made */
+    unsigned reconnects;
     uint32_t jail_cause; /* enum cg_jail_cause once the keeper said so */
 
     /* what a living one holds */
@@ -174,6 +178,8 @@ CG_MUST_USE char *cg_sandbox_dir(const struct cg_sandbox *sb);
 
 void cg_sandbox_set_status(struct cg_sandbox *sb, enum cg_status to);
 void cg_sandbox_phase(struct cg_sandbox *sb, const char *phase, int percent);
+/* Replaces an owned text. */
+void cg_sandbox_text(char **to, const char *text);
 void cg_sandbox_save(struct cg_sandbox *sb, cg_store_done *done, void *ctx);
 struct cg_sandbox *cg_sandbox_load(struct cg_core *c, const struct cg_store_sandbox *row);
 void cg_sandbox_add(struct cg_core *c, struct cg_sandbox *sb);
@@ -181,8 +187,6 @@ void cg_sandbox_wait(struct cg_waiter **list, cg_sandbox_done *done, void *ctx);
 void cg_sandbox_tell(struct cg_sandbox *sb, struct cg_waiter **list, const struct cg_err *err);
 bool cg_sandbox_connect(struct cg_sandbox *sb, struct cg_err *e);
 void cg_sandbox_watch_keeper(struct cg_sandbox *sb, int sock);
-/* Everything a sandbox held is gone (its keeper has ended): free, archive, set the state. */
-void cg_sandbox_ended(struct cg_sandbox *sb, enum cg_status to, const struct cg_err *why);
 void cg_creation_failed(struct cg_sandbox *sb, const struct cg_err *why);
 void cg_creation_keeper_said(struct cg_sandbox *sb, const void *reply, size_t n);
 bool cg_adopt_all(struct cg_core *c, struct cg_err *e);

@@ -1,10 +1,10 @@
 /* From a request to a running guest, step by step, each asynchronous:
  *
  *   admit → row durable → files (pool: images, directory, disk, config.json) → jail → warden →
- *   boot → running → clone → init → told
+ *   boot → clone → running (durable) → init → told
  *
  * Whatever fails before `running` undoes everything and leaves a row in state `error` with the
- * reason; a clone that fails does the same; an init script that fails leaves the sandbox running.
+ * reason; an init script that fails leaves the sandbox running.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -34,6 +34,7 @@ static void drop_creation(struct cg_creation *n)
 {
     for (unsigned i = 0; i < CG_JAIL_FD_COUNT; i++)
         cg_drop_fd(&n->fds[i]);
+    cg_buf_finish(&n->tail);
     free(n->probe_json);
     free(n->token);
     free(n);
@@ -65,7 +66,7 @@ static bool admit(struct cg_core *c, const struct cg_spec *s, struct cg_err *e)
     if (c->stopping)
         return cg_fail(e, CG_UNAVAILABLE, "the server is stopping");
     unsigned n = living(c);
-    if (n >= c->options.max_sandboxes)
+    if (n >= CG_MIN(c->options.max_sandboxes, (uint32_t)CG_SLOTS))
         return cg_fail(e, CG_LIMIT, "%u sandboxes exist already, limits.sandboxes is %u", n,
                        c->options.max_sandboxes);
     struct cg_image image = {0};
@@ -318,8 +319,11 @@ static void go_on(struct cg_creation *n)
     struct cg_err e = CG_ERR_INIT;
     if (n->probe_json && !c->probed)
         cg_core_probed(c, n->probe_json);
+    if (n->sb->doomed && n->ok)
+        n->ok = cg_fail(&n->err, CG_CONFLICT, "destroyed while it was made");
     if (!n->ok) {
-        fail(n, &n->err);
+        e = n->err;
+        fail(n, &e);
         return;
     }
     if (!ask_jail(n, &e))
@@ -381,10 +385,27 @@ static void on_booted(struct cg_wcall *call, const struct cg_json *result,
         fail(n, &e);
         return;
     }
+    cg_creation_clone(n);
+}
+
+static void on_running_saved(void *ctx, const struct cg_err *err)
+{
+    struct cg_sandbox *sb = ctx;
+    struct cg_creation *n = sb->work;
+    if (!sb->creating || sb->destroying || !n)
+        return; /* it ended meanwhile */
+    if (err)
+        fail(n, err);
+    else
+        cg_creation_init(n);
+}
+
+/* The guest is whole: from here on a restart of the server keeps it. */
+void cg_creation_running(struct cg_creation *n)
+{
     cg_sandbox_set_status(n->sb, CG_STATUS_RUNNING);
     cg_log(CG_LOG_INFO, CG_EVENT("sandbox.running"), CG_S("id", n->sb->id));
-    cg_sandbox_save(n->sb, NULL, NULL);
-    cg_creation_clone(n);
+    cg_sandbox_save(n->sb, on_running_saved, n->sb);
 }
 
 static void on_boot_progress(struct cg_wcall *call, const struct cg_json *m)
@@ -418,6 +439,12 @@ void cg_creation_keeper_said(struct cg_sandbox *sb, const void *p, size_t size)
 
 /* --- the end of it --- */
 
+static void on_done_saved(void *ctx, const struct cg_err *err)
+{
+    struct cg_sandbox *sb = ctx;
+    cg_sandbox_tell(sb, &sb->create_waiters, err);
+}
+
 void cg_creation_done(struct cg_creation *n)
 {
     struct cg_sandbox *sb = n->sb;
@@ -425,8 +452,7 @@ void cg_creation_done(struct cg_creation *n)
     sb->work = NULL;
     drop_creation(n);
     cg_sandbox_phase(sb, "ready", 100);
-    cg_sandbox_save(sb, NULL, NULL);
-    cg_sandbox_tell(sb, &sb->create_waiters, NULL);
+    cg_sandbox_save(sb, on_done_saved, sb);
 }
 
 void cg_creation_failed(struct cg_sandbox *sb, const struct cg_err *why)
@@ -435,11 +461,13 @@ void cg_creation_failed(struct cg_sandbox *sb, const struct cg_err *why)
     if (!n || !sb->creating || n->failed)
         return;
     n->failed = true;
-    cg_log(CG_LOG_WARN, CG_EVENT("sandbox.create_failed"), CG_S("id", sb->id), CG_E(why));
+    struct cg_err reason = *why; /* it may lie in what is freed here */
+    cg_log(CG_LOG_WARN, CG_EVENT("sandbox.create_failed"), CG_S("id", sb->id), CG_E(&reason));
     cg_wcall_forget(&n->call);
-    sb->error = *why;
+    sb->error = reason;
     sb->creating = false;
     sb->work = NULL;
     drop_creation(n);
-    cg_core_end(sb, CG_STATUS_ERROR, "create_failed");
+    cg_core_end(sb, sb->doomed ? CG_STATUS_DESTROYED : CG_STATUS_ERROR,
+                sb->doomed ? "destroyed" : "create_failed");
 }

@@ -20,8 +20,9 @@ struct cg_creation {
 };
 
 void cg_creation_write_hosts(const struct cg_egress_policy *p, struct cg_jsonw *w);
-void cg_creation_clone(struct cg_creation *n); /* then init, then done */
-void cg_creation_init(struct cg_creation *n);
+void cg_creation_clone(struct cg_creation *n);   /* then running */
+void cg_creation_running(struct cg_creation *n); /* durable, then init */
+void cg_creation_init(struct cg_creation *n);    /* then done */
 void cg_creation_done(struct cg_creation *n);
 
 /* Ends what there is of a sandbox and puts it into a final state; create_waiters and

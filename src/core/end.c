@@ -2,24 +2,22 @@
  * keeper ends first (everything that runs), then the files go, the record moves to the archive, and
  * the row gets its final state. Nothing here waits for ever: a keeper that does not end is killed.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/fs.h"
 #include "base/log.h"
+#include "core/archive.h"
 #include "core/creation.h"
 #include "jail/jail.h"
-#include "record/reader.h"
-#include "record/record.h"
 
 enum { STOP_MS = 12000, POLL_MS = 100, GRACE_MS = 2000, KILLS_MAX = 50 };
+enum { RECONNECT_MS = 200, RECONNECTS_MAX = 15 };
 
 struct ending {
     struct cg_sandbox *sb;
@@ -28,6 +26,7 @@ struct ending {
     struct cg_wcall call;
     uv_timer_t timer;
     uv_work_t work;
+    struct cg_archive archive;
     int64_t deadline_ns;
     unsigned kills;
     bool cleaning; /* files are being removed */
@@ -35,15 +34,74 @@ struct ending {
 
 /* --- the warden's connection --- */
 
+struct retry {
+    struct cg_sandbox *sb;
+    uv_timer_t timer;
+};
+
+static void free_retry(uv_handle_t *h)
+{
+    free(CG_CONTAINER(h, struct retry, timer));
+}
+
+static int keeper_pid(const struct cg_sandbox *sb)
+{
+    CG_OWN(cg_drop_free) char *run = cg_run_path(sb->core, sb->id, NULL);
+    CG_OWN(cg_drop_fd) int dir = open(run, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int pid = 0;
+    return dir >= 0 && cg_jail_keeper_of(dir, &pid, NULL) ? pid : 0;
+}
+
+static void lost(struct cg_sandbox *sb, const char *text, const char *reason)
+{
+    cg_fail(&sb->error, CG_CLOSED, "%s", text);
+    cg_core_end(sb, CG_STATUS_ERROR, reason);
+}
+
+/* The warden hung up: it ends, and its keeper will say so (or its lock is free, for one adopted
+ * from an earlier server), or only the connection broke, and it takes another one. True when done.
+ */
+static bool retry_now(struct cg_sandbox *sb)
+{
+    if (sb->warden || sb->destroying || sb->creating || sb->core->stopping ||
+        sb->status != CG_STATUS_RUNNING)
+        return true;
+    if (sb->keeper_sock < 0 && keeper_pid(sb) == 0) {
+        lost(sb, "its keeper and warden ended", "died");
+        return true;
+    }
+    if (cg_sandbox_connect(sb, NULL)) {
+        cg_log(CG_LOG_INFO, CG_EVENT("warden.reconnected"), CG_S("id", sb->id));
+        return true;
+    }
+    if (++sb->reconnects <= RECONNECTS_MAX)
+        return false;
+    lost(sb, "its warden does not answer any more", "warden_silent");
+    return true;
+}
+
+static void on_retry(uv_timer_t *timer)
+{
+    struct retry *r = CG_CONTAINER(timer, struct retry, timer);
+    if (retry_now(r->sb))
+        uv_close((uv_handle_t *)timer, free_retry);
+}
+
 static void on_warden_down(void *ctx, const struct cg_err *why)
 {
     struct cg_sandbox *sb = ctx;
     sb->warden = NULL;
-    if (sb->creating)
+    if (sb->creating) {
         cg_creation_failed(sb, why);
-    /* otherwise its keeper tells, or the watch of an adopted one finds out */
-    else if (sb->keeper_sock < 0 && !sb->destroying && !sb->core->stopping)
-        cg_core_end(sb, CG_STATUS_ERROR, "warden_gone");
+        return;
+    }
+    if (sb->destroying || sb->core->stopping)
+        return;
+    struct retry *r = cg_alloc(sizeof *r);
+    r->sb = sb;
+    sb->reconnects = 0;
+    uv_timer_init(sb->core->loop, &r->timer);
+    uv_timer_start(&r->timer, on_retry, RECONNECT_MS, RECONNECT_MS);
 }
 
 bool cg_sandbox_connect(struct cg_sandbox *sb, struct cg_err *e)
@@ -54,6 +112,8 @@ bool cg_sandbox_connect(struct cg_sandbox *sb, struct cg_err *e)
 }
 
 /* --- the keeper's socket --- */
+
+static void hurry(struct ending *n);
 
 static void free_poll(uv_handle_t *h)
 {
@@ -99,8 +159,10 @@ static void note_end(struct cg_sandbox *sb, const struct cg_jail_end *end)
 static void keeper_gone(struct cg_sandbox *sb)
 {
     drop_keeper(sb);
-    if (sb->destroying)
-        return; /* the ending's timer goes on from here */
+    if (sb->destroying) {
+        hurry(sb->work);
+        return;
+    }
     struct cg_err e = CG_ERR_INIT;
     if (sb->error.code == CG_OK)
         cg_fail(&sb->error, CG_CLOSED, "its keeper was killed");
@@ -146,89 +208,10 @@ void cg_sandbox_watch_keeper(struct cg_sandbox *sb, int sock)
     uv_poll_start(sb->keeper_poll, UV_READABLE, on_keeper);
 }
 
-/* --- files and record, on the pool --- */
-
-/* Has the warden written the last line itself? */
-static bool is_closed(int dir)
-{
-    uint64_t last = 0;
-    struct cg_slice text;
-    struct cg_record_line line;
-    struct cg_err e = CG_ERR_INIT;
-    if (!cg_record_last_seq(dir, &last, &e) || last == 0)
-        return false;
-    struct cg_record_reader *r = cg_record_reader_open(dir, last - 1, &e);
-    bool closed = r && cg_record_read(r, UINT64_MAX, &text, &line, &e) == CG_RECORD_LINE &&
-                  cg_slice_eq(line.type, "lifecycle") &&
-                  memmem(line.data.p, line.data.n, "\"event\":\"destroyed\"", 19);
-    cg_record_reader_close(r);
-    return closed;
-}
-
-/* Closes the record of a sandbox whose warden could not: the reason, then `destroyed`. */
-static void close_record(const struct ending *n, const char *record)
-{
-    struct cg_sandbox *sb = n->sb;
-    CG_OWN(cg_drop_fd) int dir = open(record, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (dir >= 0 && is_closed(dir))
-        return;
-    struct cg_err e = CG_ERR_INIT;
-    const struct cg_record_options options = {.sandbox = sb->id};
-    struct cg_record *r = dir < 0 ? NULL : cg_record_open(dir, &options, &e);
-    if (!r)
-        return;
-    if (n->to == CG_STATUS_ERROR) {
-        struct cg_jsonw *w = cg_record_begin(r, CG_REC_ERROR, CG_SRC_SERVER, NULL);
-        cg_jsonw_kstr(w, "code", cg_code_name(sb->error.code));
-        cg_jsonw_kstr(w, "text", sb->error.text);
-        cg_record_end(r);
-    }
-    struct cg_jsonw *w = cg_record_begin(r, CG_REC_LIFECYCLE, CG_SRC_SERVER, NULL);
-    cg_jsonw_kstr(w, "event", "destroyed");
-    cg_jsonw_kstr(w, "reason", n->reason);
-    cg_record_end(r);
-    if (!cg_record_sync(r, &e))
-        cg_log(CG_LOG_WARN, CG_EVENT("record.close_failed"), CG_S("id", sb->id), CG_E(&e));
-    cg_record_close(r);
-}
-
-/* The last lines of the guest's console, for people. */
-static void read_console(struct cg_sandbox *sb, const char *dir)
-{
-    CG_OWN(cg_drop_free) char *path = cg_format("%s/console.log", dir);
-    CG_OWN(cg_drop_free) char *text = NULL;
-    size_t n = 0;
-    if (!cg_fs_slurp(path, 8 << 20, &text, &n, NULL) || n == 0)
-        return;
-    size_t keep = CG_MIN(n, sizeof sb->console_tail - 1);
-    memcpy(sb->console_tail, text + n - keep, keep);
-    sb->console_tail[keep] = '\0';
-    for (size_t i = 0; i < keep; i++) {
-        if (!sb->console_tail[i])
-            sb->console_tail[i] = ' ';
-    }
-}
-
 static void clean_work(uv_work_t *work)
 {
     struct ending *n = CG_CONTAINER(work, struct ending, work);
-    struct cg_sandbox *sb = n->sb;
-    CG_OWN(cg_drop_free) char *dir = cg_sandbox_dir(sb);
-    CG_OWN(cg_drop_free) char *run = cg_run_path(sb->core, sb->id, NULL);
-    CG_OWN(cg_drop_free) char *record = cg_format("%s/record", dir);
-    CG_OWN(cg_drop_free)
-    char *archive = cg_format("%s/archive/%s", sb->core->options.state_dir, sb->id);
-    CG_OWN(cg_drop_free) char *kept = cg_format("%s/record", archive);
-    struct cg_err e = CG_ERR_INIT;
-    if (n->to == CG_STATUS_ERROR)
-        read_console(sb, dir);
-    if (cg_fs_exists(record)) {
-        close_record(n, record);
-        if (!cg_fs_mkdirs(archive, 0750, &e) || rename(record, kept) != 0)
-            cg_log(CG_LOG_WARN, CG_EVENT("record.archive_failed"), CG_S("id", sb->id), CG_E(&e));
-    }
-    if (!cg_fs_remove_tree(dir, &e) || !cg_fs_remove_tree(run, &e))
-        cg_log(CG_LOG_WARN, CG_EVENT("sandbox.clean_failed"), CG_S("id", sb->id), CG_E(&e));
+    cg_archive_run(&n->archive);
 }
 
 static void on_timer_closed(uv_handle_t *h)
@@ -251,6 +234,15 @@ static void cleaned(uv_work_t *work, int status)
     struct ending *n = CG_CONTAINER(work, struct ending, work);
     struct cg_sandbox *sb = n->sb;
     (void)status;
+    if (n->to == CG_STATUS_ERROR) {
+        struct cg_archive *a = &n->archive;
+        if (a->found.code != CG_OK) { /* the warden knew why */
+            struct cg_err outer = sb->error;
+            cg_fail(&sb->error, a->found.code, "%s (%s)", a->found.text, outer.text);
+        }
+        cg_sandbox_text(&sb->console_tail, a->console);
+    }
+    cg_archive_finish(&n->archive);
     sb->core->slots[sb->slot] = 0;
     sb->slot = 0;
     sb->work = NULL;
@@ -270,18 +262,11 @@ static void clean(struct ending *n)
     cg_wclient_destroy(n->sb->warden);
     n->sb->warden = NULL;
     drop_keeper(n->sb);
+    cg_archive_init(&n->archive, n->sb, n->to == CG_STATUS_ERROR, n->reason);
     uv_queue_work(n->sb->core->loop, &n->work, clean_work, cleaned);
 }
 
 /* --- stopping --- */
-
-static int keeper_pid(const struct cg_sandbox *sb)
-{
-    CG_OWN(cg_drop_free) char *run = cg_run_path(sb->core, sb->id, NULL);
-    CG_OWN(cg_drop_fd) int dir = open(run, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int pid = 0;
-    return dir >= 0 && cg_jail_keeper_of(dir, &pid, NULL) ? pid : 0;
-}
 
 static void kill_keeper(struct ending *n)
 {
@@ -297,6 +282,8 @@ static void on_timer(uv_timer_t *timer)
 {
     struct ending *n = CG_CONTAINER(timer, struct ending, timer);
     bool gone = n->sb->keeper_sock < 0 && keeper_pid(n->sb) == 0;
+    if (!gone && n->kills > KILLS_MAX)
+        cg_log(CG_LOG_ERROR, CG_EVENT("keeper.unkillable"), CG_S("id", n->sb->id));
     if (gone || n->kills > KILLS_MAX) {
         clean(n);
         return;
@@ -306,6 +293,13 @@ static void on_timer(uv_timer_t *timer)
     n->kills++;
     n->deadline_ns = cg_mono_ns() + (int64_t)1000000000;
     kill_keeper(n);
+}
+
+/* The keeper is gone: no need to wait for the next look. */
+static void hurry(struct ending *n)
+{
+    if (!n->cleaning)
+        uv_timer_start(&n->timer, on_timer, 0, POLL_MS);
 }
 
 static void on_stopped(struct cg_wcall *call, const struct cg_json *result,
@@ -351,16 +345,6 @@ void cg_core_end(struct cg_sandbox *sb, enum cg_status to, const char *reason)
     uv_timer_start(&n->timer, on_timer, 1, POLL_MS);
 }
 
-static void destroy_after_create(void *ctx, struct cg_sandbox *sb, const struct cg_err *err)
-{
-    (void)err;
-    (void)ctx;
-    if (sb->status == CG_STATUS_RUNNING)
-        cg_core_end(sb, CG_STATUS_DESTROYED, "destroyed");
-    else
-        cg_core_destroy(sb, "destroyed", NULL, NULL);
-}
-
 void cg_core_destroy(struct cg_sandbox *sb, const char *reason, cg_sandbox_done *done, void *ctx)
 {
     cg_sandbox_wait(&sb->destroy_waiters, done, ctx);
@@ -369,12 +353,10 @@ void cg_core_destroy(struct cg_sandbox *sb, const char *reason, cg_sandbox_done 
     if (sb->creating) {
         struct cg_creation *n = sb->work;
         struct cg_err e = CG_ERR_INIT;
-        cg_fail(&e, CG_CLOSED, "destroyed while it was made");
-        if (n->working) { /* files are being made: it ends right behind them */
-            cg_sandbox_wait(&sb->create_waiters, destroy_after_create, NULL);
-            return;
-        }
-        cg_creation_failed(sb, &e);
+        cg_fail(&e, CG_CONFLICT, "destroyed while it was made");
+        sb->doomed = true;
+        if (!n->working) /* else files are being made: it ends right behind them */
+            cg_creation_failed(sb, &e);
         return;
     }
     if (sb->status == CG_STATUS_ERROR || sb->status == CG_STATUS_DESTROYED) {

@@ -15,7 +15,7 @@ static const char clone_script[] =
     "git init -q\n"
     "git remote add origin \"$url\"\n"
     "if [ -n \"$CAGED_REPO_TOKEN\" ]; then\n"
-    "  set -- -c 'credential.helper=!f() { echo username=x-access-token; "
+    "  set -- -c 'credential.helper=!f() { echo \"username=$CAGED_REPO_USER\"; "
     "echo \"password=$CAGED_REPO_TOKEN\"; }; f'\n"
     "else set --; fi\n"
     "if [ -n \"$commit\" ]; then\n"
@@ -82,7 +82,7 @@ static bool run(struct cg_creation *n, struct cg_buf *request,
                 struct cg_err *e)
 {
     cg_buf_finish(&n->tail);
-    cg_buf_init(&n->tail, sizeof n->sb->init_tail - 1);
+    cg_buf_init(&n->tail, CG_INIT_TAIL - 1);
     n->call = (struct cg_wcall){.on_data = on_output, .on_close = done};
     if (request->full)
         return cg_fail(e, CG_TOO_LARGE, "the command is too large");
@@ -111,14 +111,14 @@ static void on_cloned(struct cg_wcall *call, const struct cg_json *result,
         cg_creation_failed(n->sb, &e);
         return;
     }
-    cg_creation_init(n);
+    cg_creation_running(n);
 }
 
 void cg_creation_clone(struct cg_creation *n)
 {
     const struct cg_spec *s = &n->sb->spec;
     if (!s->repo_url) {
-        cg_creation_init(n);
+        cg_creation_running(n);
         return;
     }
     cg_sandbox_phase(n->sb, "clone", 70);
@@ -146,6 +146,7 @@ void cg_creation_clone(struct cg_creation *n)
         cg_jsonw_key(&w, "secret_env");
         cg_jsonw_obj(&w);
         cg_jsonw_kstr(&w, "CAGED_REPO_TOKEN", n->token);
+        cg_jsonw_kstr(&w, "CAGED_REPO_USER", s->repo_user ? s->repo_user : "x-access-token");
         cg_jsonw_obj_end(&w);
     }
     cg_jsonw_obj_end(&w);
@@ -162,9 +163,10 @@ static void on_init(struct cg_wcall *call, const struct cg_json *result, const s
         struct cg_err e = *error;
         cg_wrap(&e, "init script");
         end_tail(n);
-        if (n->init_only) {
+        bool lost = e.code == CG_CLOSED || e.code == CG_PROTOCOL || e.code == CG_UNAVAILABLE;
+        if (n->init_only || !lost) {
             sb->init = CG_INIT_FAILED;
-            cg_strlcpy(sb->init_tail, sizeof sb->init_tail, e.text);
+            cg_sandbox_text(&sb->init_tail, e.text);
             sb->init_exit = 1;
             cg_creation_done(n);
         } else {
@@ -174,7 +176,7 @@ static void on_init(struct cg_wcall *call, const struct cg_json *result, const s
     }
     sb->init_exit = (int)cg_json_int(result, "exit_code", 1);
     sb->init = sb->init_exit == 0 ? CG_INIT_OK : CG_INIT_FAILED;
-    cg_strlcpy(sb->init_tail, sizeof sb->init_tail, cg_buf_cstr(&n->tail));
+    cg_sandbox_text(&sb->init_tail, cg_buf_cstr(&n->tail));
     end_tail(n);
     cg_creation_done(n);
 }

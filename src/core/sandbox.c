@@ -1,4 +1,4 @@
-/* A sandbox as an object: its states, its row in the store, its look in the API. */
+/* A sandbox as an object: its look in the API, its row in the store. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -6,76 +6,23 @@
 #include "core/core.h"
 #include "jail/jail.h"
 
-static const char *const status_names[] = {"pending", "running", "error", "destroyed"};
 static const char *const init_names[] = {"none", "pending", "running", "ok", "failed"};
-
-const char *cg_status_name(enum cg_status s)
-{
-    return status_names[s];
-}
-
-bool cg_status_parse(const char *name, enum cg_status *out)
-{
-    for (size_t i = 0; i < CG_COUNT(status_names); i++) {
-        if (cg_streq(name, status_names[i])) {
-            *out = (enum cg_status)i;
-            return true;
-        }
-    }
-    return false;
-}
-
-/* pending → running → destroyed; error from any living state, and destroyed from error. */
-bool cg_status_may(enum cg_status from, enum cg_status to)
-{
-    static const bool may[4][4] = {
-        [CG_STATUS_PENDING] =
-            {[CG_STATUS_RUNNING] = true, [CG_STATUS_ERROR] = true, [CG_STATUS_DESTROYED] = true},
-        [CG_STATUS_RUNNING] = {[CG_STATUS_ERROR] = true, [CG_STATUS_DESTROYED] = true},
-        [CG_STATUS_ERROR] = {[CG_STATUS_DESTROYED] = true},
-        [CG_STATUS_DESTROYED] = {false},
-    };
-    return may[from][to];
-}
-
-static void changed(struct cg_sandbox *sb)
-{
-    for (struct cg_listener *l = sb->core->listeners, *next; l; l = next) {
-        next = l->next;
-        l->on_change(l->ctx, sb);
-    }
-}
-
-void cg_sandbox_set_status(struct cg_sandbox *sb, enum cg_status to)
-{
-    if (sb->status == to)
-        return;
-    CG_ASSERT(cg_status_may(sb->status, to));
-    sb->status = to;
-    if (to == CG_STATUS_RUNNING) {
-        sb->started_wall = cg_wall_ns();
-        sb->started_mono = cg_mono_ns();
-    } else {
-        sb->stopped_wall = sb->stopped_wall ? sb->stopped_wall : cg_wall_ns();
-    }
-    changed(sb);
-}
-
-void cg_sandbox_phase(struct cg_sandbox *sb, const char *phase, int percent)
-{
-    cg_strlcpy(sb->phase, sizeof sb->phase, phase);
-    sb->percent = percent;
-    changed(sb);
-}
 
 void cg_spec_finish(struct cg_spec *s)
 {
-    char **const texts[] = {&s->name,        &s->env_json,    &s->repo_url,    &s->repo_branch,
-                            &s->repo_commit, &s->repo_subdir, &s->init_script, &s->config_json};
+    char **const texts[] = {&s->name,        &s->env_json,    &s->repo_url,
+                            &s->repo_branch, &s->repo_commit, &s->repo_subdir,
+                            &s->repo_user,   &s->init_script, &s->config_json};
     for (size_t i = 0; i < CG_COUNT(texts); i++) {
         free(*texts[i]);
         *texts[i] = NULL;
     }
+}
+
+void cg_sandbox_text(char **to, const char *text)
+{
+    free(*to);
+    *to = text && text[0] ? cg_strdup(text) : NULL;
 }
 
 char *cg_sandbox_dir(const struct cg_sandbox *sb)
@@ -151,7 +98,7 @@ static void write_init(const struct cg_sandbox *sb, struct cg_jsonw *w)
     cg_jsonw_kstr(w, "status", init_names[sb->init]);
     if (sb->init == CG_INIT_OK || sb->init == CG_INIT_FAILED) {
         cg_jsonw_kint(w, "exit_code", sb->init_exit);
-        cg_jsonw_kstr(w, "output_tail", sb->init_tail);
+        cg_jsonw_kstr(w, "output_tail", sb->init_tail ? sb->init_tail : "");
     }
     cg_jsonw_obj_end(w);
 }
@@ -164,7 +111,7 @@ static void write_error(const struct cg_sandbox *sb, struct cg_jsonw *w)
     cg_jsonw_obj(w);
     cg_jsonw_kstr(w, "code", cg_code_name(sb->error.code));
     cg_jsonw_kstr(w, "text", sb->error.text);
-    if (sb->console_tail[0])
+    if (sb->console_tail)
         cg_jsonw_kstr(w, "console", sb->console_tail);
     cg_jsonw_obj_end(w);
 }
@@ -224,6 +171,8 @@ bool cg_sandbox_usable(const struct cg_sandbox *sb, struct cg_err *e)
     if (sb->status != CG_STATUS_RUNNING)
         return cg_fail(e, CG_CONFLICT, "sandbox %s is %s, not running", sb->id,
                        cg_status_name(sb->status));
+    if (sb->destroying)
+        return cg_fail(e, CG_CONFLICT, "sandbox %s is being ended", sb->id);
     if (!sb->warden)
         return cg_fail(e, CG_UNAVAILABLE, "sandbox %s is not connected right now", sb->id);
     return true;
@@ -246,6 +195,7 @@ void cg_sandbox_save(struct cg_sandbox *sb, cg_store_done *done, void *ctx)
     cg_jsonw_kint(&w, "stopped", sb->stopped_wall);
     cg_jsonw_kuint(&w, "warnings", sb->warnings);
     cg_jsonw_kint(&w, "init", sb->init);
+    cg_jsonw_kbool(&w, "defer_init", sb->spec.defer_init);
     cg_jsonw_kstr(&w, "accel", sb->accel);
     cg_jsonw_obj_end(&w);
     cg_jsonw_obj_end(&w);
@@ -270,7 +220,7 @@ static void load_error(struct cg_sandbox *sb, const struct cg_json *error)
     if (!code)
         return;
     cg_fail(&sb->error, cg_code_from_name(code), "%s", text ? text : "");
-    cg_strlcpy(sb->console_tail, sizeof sb->console_tail, console ? console : "");
+    cg_sandbox_text(&sb->console_tail, console);
 }
 
 struct cg_sandbox *cg_sandbox_load(struct cg_core *c, const struct cg_store_sandbox *row)
@@ -304,10 +254,12 @@ struct cg_sandbox *cg_sandbox_load(struct cg_core *c, const struct cg_store_sand
     sb->started_wall = cg_json_int(inner, "started", 0);
     sb->stopped_wall = cg_json_int(inner, "stopped", 0);
     sb->warnings = (uint32_t)cg_json_int(inner, "warnings", 0);
-    sb->init = (enum cg_init_state)CG_MIN(cg_json_int(inner, "init", 0), (int64_t)CG_INIT_FAILED);
+    int64_t init_state = cg_json_int(inner, "init", 0);
+    sb->init = init_state >= 0 && init_state <= CG_INIT_FAILED ? (enum cg_init_state)init_state
+                                                               : CG_INIT_NONE;
+    sb->spec.defer_init = cg_json_bool(inner, "defer_init", false);
     sb->init_exit = (int)cg_json_int(init, "exit_code", 0);
-    const char *tail = cg_json_str(init, "output_tail");
-    cg_strlcpy(sb->init_tail, sizeof sb->init_tail, tail ? tail : "");
+    cg_sandbox_text(&sb->init_tail, cg_json_str(init, "output_tail"));
     const char *accel = cg_json_str(inner, "accel");
     cg_strlcpy(sb->accel, sizeof sb->accel, accel ? accel : "");
     load_error(sb, cg_json_get(doc, "error"));

@@ -1,6 +1,7 @@
 /* A connection: gathers a head, checks it before llhttp parses it, passes body bytes on, and serves
  * one request after the other. While a request is handled, bytes behind it wait in `in`. */
-#include <ctype.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -9,13 +10,37 @@
 #include "base/clock.h"
 #include "http/inner.h"
 
-enum { IN_MAX = CG_HTTP_HEAD_MAX + 128 * 1024 };
+enum { IN_MAX = CG_HTTP_HEAD_MAX + 128 * 1024, OUT_KEEP = 128 * 1024 };
 
 static const llhttp_settings_t *settings(void);
 
-void conn_deadline(struct cg_http_conn *c, int ms)
+/* What the connection waits for now; each kind has its time. */
+static enum conn_wait what_waits(const struct cg_http_conn *c)
 {
-    c->deadline_ns = ms > 0 ? cg_mono_ns() + (int64_t)ms * 1000000 : 0;
+    if (c->lingering)
+        return c->body_done ? WAIT_END : WAIT_REST;
+    if (c->out_at < c->out.n)
+        return WAIT_WRITE;
+    if (c->ws_closing)
+        return WAIT_END;
+    if (c->state == CONN_HEAD)
+        return c->in.n > 0 || !c->served ? WAIT_HEAD : WAIT_IDLE;
+    if (c->state == CONN_BODY && !c->body_done && !c->paused)
+        return WAIT_BODY;
+    return WAIT_NONE;
+}
+
+/* A deadline runs from when its wait began; `progress` begins it anew. */
+void conn_rearm(struct cg_http_conn *c, bool progress)
+{
+    static const int ms[] = {
+        [WAIT_NONE] = 0,      [WAIT_HEAD] = 15000, [WAIT_IDLE] = 75000, [WAIT_BODY] = 60000,
+        [WAIT_WRITE] = 60000, [WAIT_END] = 2000,   [WAIT_REST] = 10000};
+    enum conn_wait wait = what_waits(c);
+    if (wait == c->wait && !progress)
+        return;
+    c->wait = wait;
+    c->deadline_ns = ms[wait] ? cg_mono_ns() + (int64_t)ms[wait] * 1000000 : 0;
 }
 
 void conn_queue(struct cg_http_conn *c, const void *p, size_t n)
@@ -33,8 +58,18 @@ void conn_queue(struct cg_http_conn *c, const void *p, size_t n)
         c->closing = true; /* the client does not read: what is queued is all it gets */
         c->keep = false;
     }
-    conn_deadline(c, WRITE_TIMEOUT_MS);
+    conn_rearm(c, false);
     cg_stream_kick(c->stream);
+}
+
+/* Nothing more is served: what is queued goes out, then the sending side is shut, and what the
+ * client still sends is read and dropped for a while, so that no reset overtakes the reply. */
+static void conn_close_after_reply(struct cg_http_conn *c)
+{
+    c->closing = true;
+    c->keep = false;
+    cg_stream_read_resume(c->stream);
+    cg_stream_kick(c->stream); /* comes by `wrote_all` also when all is out already */
 }
 
 static void free_request(struct cg_http_conn *c)
@@ -84,140 +119,19 @@ void conn_destroy(struct cg_http_conn *c)
 /* An error that ends the connection, before any handler saw the request. */
 void conn_simple_reply(struct cg_http_conn *c, int status, const char *text)
 {
-    char body[256];
+    char body[768];
     char head[512];
     cg_snprintf(body, sizeof body,
                 "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%d,\"detail\":\"%s\","
-                "\"error\":\"%s\"}",
-                cg_http_status_text(status), status, text, text);
+                "\"error\":\"%s\",\"reason\":{\"code\":\"malformed_request\",\"message\":\"%s\"}}",
+                cg_http_status_text(status), status, text, text, text);
     cg_snprintf(head, sizeof head,
                 "HTTP/1.1 %d %s\r\nContent-Type: application/problem+json\r\n"
                 "Content-Length: %zu\r\nConnection: close\r\n\r\n",
                 status, cg_http_status_text(status), strlen(body));
-    c->keep = false;
     conn_queue(c, head, strlen(head));
     conn_queue(c, body, strlen(body));
-    c->closing = true;
-    cg_stream_read_pause(c->stream);
-}
-
-/* --- the head --- */
-
-/* NULL when the head may be parsed, else what is wrong with it. */
-static const char *judge_head(const char *p, size_t n)
-{
-    unsigned hosts = 0;
-    bool first = true;
-    bool length = false;
-    bool encoding = false;
-    while (n > 2) {
-        const char *end = memchr(p, '\n', n);
-        if (!end || end == p || end[-1] != '\r')
-            return "a line of the head does not end with CR LF";
-        size_t len = (size_t)(end - p) - 1;
-        if (memchr(p, '\0', len) || memchr(p, '\r', len))
-            return "the head holds NUL or a bare CR";
-        if (!first && (p[0] == ' ' || p[0] == '\t'))
-            return "folded headers are refused";
-        hosts += !first && len >= 5 && strncasecmp(p, "host:", 5) == 0;
-        length |= !first && len >= 15 && strncasecmp(p, "content-length:", 15) == 0;
-        encoding |= !first && len >= 18 && strncasecmp(p, "transfer-encoding:", 18) == 0;
-        first = false;
-        n -= (size_t)(end - p) + 1;
-        p = end + 1;
-    }
-    if (length && encoding)
-        return "Content-Length and Transfer-Encoding together are refused";
-    return hosts == 1 ? NULL : "exactly one Host header is needed";
-}
-
-static int hex(char ch)
-{
-    if (ch >= '0' && ch <= '9')
-        return ch - '0';
-    ch = (char)tolower((unsigned char)ch);
-    return ch >= 'a' && ch <= 'f' ? ch - 'a' + 10 : -1;
-}
-
-/* Percent-decodes n bytes; NULL for bad escapes and NUL. */
-static char *decode(const char *p, size_t n, bool plus)
-{
-    char *out = cg_alloc(n + 1);
-    size_t o = 0;
-    for (size_t i = 0; i < n; i++) {
-        char ch = p[i];
-        if (ch == '%') {
-            int high = i + 2 < n ? hex(p[i + 1]) : -1;
-            int low = i + 2 < n ? hex(p[i + 2]) : -1;
-            if (high < 0 || low < 0 || (high == 0 && low == 0)) {
-                free(out);
-                return NULL;
-            }
-            ch = (char)(high << 4 | low);
-            i += 2;
-        } else if (plus && ch == '+') {
-            ch = ' ';
-        }
-        out[o++] = ch;
-    }
-    return out;
-}
-
-static bool split_target(struct cg_http_req *r)
-{
-    if (r->target[0] != '/')
-        return false; /* absolute-form and CONNECT are for proxies */
-    size_t n = strcspn(r->target, "?");
-    r->path = cg_strndup(r->target, n);
-    r->query = r->target[n] ? r->target + n + 1 : r->target + n;
-    for (const char *p = r->path + 1; *p;) {
-        size_t len = strcspn(p, "/");
-        if (r->segments == CG_HTTP_SEGMENTS)
-            return false;
-        char *s = decode(p, len, false);
-        if (!s)
-            return false;
-        r->segment[r->segments++] = s;
-        p += len + (p[len] == '/');
-    }
-    return true;
-}
-
-const char *cg_http_header(const struct cg_http_req *r, const char *name)
-{
-    const struct cg_http_conn *c = r->conn;
-    for (unsigned i = 0; i < c->nheaders; i++) {
-        if (strcasecmp(c->headers[i].name, name) == 0)
-            return c->headers[i].value;
-    }
-    return NULL;
-}
-
-bool cg_http_query(const struct cg_http_req *r, const char *name, char *out, size_t size)
-{
-    for (const char *p = r->query; *p;) {
-        size_t len = strcspn(p, "&");
-        const char *eq = memchr(p, '=', len);
-        size_t key_n = eq ? (size_t)(eq - p) : len;
-        CG_OWN(cg_drop_free) char *key = decode(p, key_n, true);
-        if (key && strcmp(key, name) == 0) {
-            CG_OWN(cg_drop_free)
-            char *value = decode(eq ? eq + 1 : p + len, eq ? len - key_n - 1 : 0, true);
-            return value && cg_strlcpy(out, size, value);
-        }
-        p += len + (p[len] == '&');
-    }
-    return false;
-}
-
-int64_t cg_http_query_int(const struct cg_http_req *r, const char *name, int64_t fallback)
-{
-    char text[24];
-    char *end;
-    if (!cg_http_query(r, name, text, sizeof text) || !text[0])
-        return fallback;
-    long long v = strtoll(text, &end, 10);
-    return *end ? fallback : v;
+    conn_close_after_reply(c);
 }
 
 /* --- llhttp --- */
@@ -283,7 +197,7 @@ static int on_headers_complete(llhttp_t *p)
 static int on_body(llhttp_t *p, const char *at, size_t n)
 {
     struct cg_http_conn *c = p->data;
-    conn_deadline(c, BODY_TIMEOUT_MS);
+    conn_rearm(c, true);
     if (c->req_live && c->req.on_body)
         c->req.on_body(&c->req, (struct cg_slice){at, n});
     return c->dead ? -1 : 0;
@@ -336,7 +250,7 @@ static bool parse(struct cg_http_conn *c, struct cg_slice bytes, size_t *used)
 /* The head is complete in c->in[0..n): parse it and hand the request to the handler. */
 static bool start_request(struct cg_http_conn *c, size_t n)
 {
-    const char *wrong = judge_head(c->in.p, n);
+    const char *wrong = head_judge(c->in.p, n);
     if (wrong) {
         conn_simple_reply(c, 400, wrong);
         return true;
@@ -349,11 +263,15 @@ static bool start_request(struct cg_http_conn *c, size_t n)
         return false;
     if (c->closing)
         return true;
+    if (!c->req.target) {
+        conn_simple_reply(c, 400, "there is no request in the head");
+        return true;
+    }
     cg_buf_consume(&c->in, n);
     struct cg_http_req *r = &c->req;
     r->method = llhttp_method_name((llhttp_method_t)c->parser.method);
     bool version = c->parser.http_major == 1 && c->parser.http_minor <= 1;
-    if (!version || !split_target(r)) {
+    if (!version || !head_split_target(r)) {
         conn_simple_reply(c, version ? 400 : 505,
                           version ? "the request target is malformed"
                                   : "only HTTP/1.0 and 1.1 are spoken");
@@ -368,7 +286,8 @@ static bool start_request(struct cg_http_conn *c, size_t n)
         cg_snprintf(r->id + 2 * i, 3, "%02x", bytes[i]);
     c->state = CONN_BODY;
     c->req_live = true;
-    conn_deadline(c, r->has_body ? BODY_TIMEOUT_MS : 0);
+    c->headless = c->parser.method == HTTP_HEAD;
+    conn_rearm(c, true);
     const char *expect = cg_http_header(r, "expect");
     if (expect && strcasecmp(expect, "100-continue") == 0 && r->has_body)
         conn_queue(c, "HTTP/1.1 100 Continue\r\n\r\n", 25);
@@ -378,7 +297,7 @@ static bool start_request(struct cg_http_conn *c, size_t n)
 
 static void body_complete(struct cg_http_conn *c)
 {
-    conn_deadline(c, 0);
+    conn_rearm(c, true);
     if (c->req_live && c->req.on_end) {
         void (*on_end)(struct cg_http_req *) = c->req.on_end;
         c->req.on_end = NULL;
@@ -460,9 +379,7 @@ static bool on_read(void *ctx, struct cg_slice bytes, struct cg_err *e)
     struct cg_http_conn *c = ctx;
     (void)e;
     if (c->closing)
-        return true;
-    if (c->state == CONN_HEAD && c->in.n == 0)
-        conn_deadline(c, HEAD_TIMEOUT_MS);
+        return true; /* dropped: see conn_close_after_reply */
     if (!cg_buf_add(&c->in, bytes.p, bytes.n)) {
         /* pipelined bytes beyond what may wait: stop reading until the reply is out */
         conn_destroy(c);
@@ -470,7 +387,33 @@ static bool on_read(void *ctx, struct cg_slice bytes, struct cg_err *e)
     }
     if (advance(c) && !c->dead && c->state == CONN_BODY && c->body_done && c->in.n > 65536)
         cg_stream_read_pause(c->stream);
+    if (!c->dead)
+        conn_rearm(c, false);
     return true;
+}
+
+/* Everything queued is out. */
+static void wrote_all(struct cg_http_conn *c)
+{
+    if (c->out.cap > OUT_KEEP) { /* an idle connection holds no large buffer */
+        cg_buf_finish(&c->out);
+        cg_buf_init(&c->out, CG_HTTP_OUT_MAX);
+    }
+    cg_buf_clear(&c->out);
+    c->out_at = 0;
+    if (c->closing && c->req_live) {
+        conn_destroy(c); /* the reply could not be queued whole */
+        return;
+    }
+    if (c->closing && !c->lingering) {
+        c->lingering = true;
+        cg_stream_finish_writing(c->stream);
+    }
+    conn_rearm(c, true);
+    if (c->ws)
+        ws_drained(c->ws);
+    else if (c->req_live && c->req.drain)
+        c->req.drain(&c->req);
 }
 
 static struct cg_slice output(void *ctx)
@@ -478,6 +421,8 @@ static struct cg_slice output(void *ctx)
     struct cg_http_conn *c = ctx;
     if (c->out_at == c->out.n && c->ws)
         ws_fill(c->ws);
+    if (c->out_at == c->out.n && c->closing && !c->lingering && !c->dead)
+        wrote_all(c);
     return (struct cg_slice){c->out.p + c->out_at, c->out.n - c->out_at};
 }
 
@@ -485,21 +430,10 @@ static void wrote(void *ctx, size_t n)
 {
     struct cg_http_conn *c = ctx;
     c->out_at += n;
-    if (c->out_at < c->out.n) {
-        conn_deadline(c, WRITE_TIMEOUT_MS);
-        return;
-    }
-    cg_buf_clear(&c->out);
-    c->out_at = 0;
-    conn_deadline(c, c->state == CONN_HEAD ? IDLE_TIMEOUT_MS : 0);
-    if (c->closing) {
-        conn_destroy(c);
-        return;
-    }
-    if (c->ws)
-        ws_drained(c->ws);
-    else if (c->req_live && c->req.drain)
-        c->req.drain(&c->req);
+    if (c->out_at < c->out.n)
+        conn_rearm(c, true);
+    else
+        wrote_all(c);
 }
 
 static void on_end(void *ctx, const struct cg_err *why)
@@ -513,18 +447,15 @@ void conn_request_over(struct cg_http_conn *c)
 {
     c->req_live = false;
     c->finished = true;
-    if (!c->body_done)
-        c->keep = false; /* the rest of a refused body is not waited for */
-    if (!c->keep || c->server->quiet) {
-        c->closing = true;
-        cg_stream_read_pause(c->stream);
-        if (c->out_at == c->out.n)
-            conn_deadline(c, 1);
+    c->paused = false;
+    if (!c->body_done || !c->keep || c->server->quiet) {
+        conn_close_after_reply(c); /* the rest of a refused body is not waited for */
         return;
     }
     free_request(c);
     c->state = CONN_HEAD;
-    conn_deadline(c, IDLE_TIMEOUT_MS);
+    c->served = true;
+    conn_rearm(c, true);
     cg_stream_read_resume(c->stream);
     if (c->in.n > 0)
         advance(c);
@@ -539,6 +470,9 @@ void conn_accept(struct cg_http_server *s, int fd)
     cg_buf_init(&c->in, IN_MAX);
     cg_buf_init(&c->out, CG_HTTP_OUT_MAX);
     struct cg_err e = CG_ERR_INIT;
+    int one = 1; /* fails on what is no TCP socket, as in tests */
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
     c->stream = cg_stream_create(s->loop, fd, &ops, c, &e);
     if (!c->stream) {
         close(fd);
@@ -550,17 +484,19 @@ void conn_accept(struct cg_http_server *s, int fd)
         c->next->prev = c;
     s->conns = c;
     s->nconns++;
-    conn_deadline(c, HEAD_TIMEOUT_MS);
+    conn_rearm(c, true);
 }
 
 void cg_http_pause(struct cg_http_req *r)
 {
+    r->conn->paused = true;
     cg_stream_read_pause(r->conn->stream);
-    conn_deadline(r->conn, 0);
+    conn_rearm(r->conn, false);
 }
 
 void cg_http_resume(struct cg_http_req *r)
 {
+    r->conn->paused = false;
     cg_stream_read_resume(r->conn->stream);
-    conn_deadline(r->conn, BODY_TIMEOUT_MS);
+    conn_rearm(r->conn, false);
 }

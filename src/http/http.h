@@ -14,7 +14,7 @@ enum {
     CG_HTTP_HEAD_MAX = 16 * 1024,
     CG_HTTP_CONNS_MAX = 4096,
     CG_HTTP_SEGMENTS = 12,
-    CG_HTTP_OUT_MAX = 16 << 20, /* a reply may queue this much; more ends the connection */
+    CG_HTTP_OUT_MAX = 120 << 20, /* a reply may queue this much; more ends the connection */
 };
 
 struct cg_http_server;

@@ -7,11 +7,14 @@
 #include "http/http.h"
 #include "loop/stream.h"
 
-enum {
-    HEAD_TIMEOUT_MS = 15000,
-    IDLE_TIMEOUT_MS = 75000,
-    BODY_TIMEOUT_MS = 60000,
-    WRITE_TIMEOUT_MS = 60000,
+enum conn_wait {
+    WAIT_NONE,  /* for ourselves */
+    WAIT_HEAD,  /* from its first byte to its last */
+    WAIT_IDLE,  /* between requests */
+    WAIT_BODY,  /* for more of it */
+    WAIT_WRITE, /* for the client to take something */
+    WAIT_END,   /* for the client to close */
+    WAIT_REST,  /* the same, while it still sends a body that nobody reads */
 };
 
 enum conn_state {
@@ -42,12 +45,17 @@ struct cg_http_conn {
     bool replied;  /* the head of the reply is out */
     bool finished; /* the reply is complete */
     bool chunked;
-    bool keep;    /* the connection may serve another request */
-    bool closing; /* close once out is empty */
+    bool keep;      /* the connection may serve another request */
+    bool closing;   /* close once out is empty */
+    bool lingering; /* all is sent, the sending side is shut */
+    bool headless;  /* the answer to HEAD: no body */
+    bool served;    /* a request was served on it before */
+    bool ws_closing;
     bool dead;
-    bool paused;
+    bool paused; /* by the handler */
     bool advancing;
-    int64_t left;        /* bytes of a reply of known length still due */
+    int64_t left; /* bytes of a reply of known length still due */
+    enum conn_wait wait;
     int64_t deadline_ns; /* 0: none */
     struct cg_ws *ws;
 };
@@ -69,10 +77,14 @@ struct cg_http_server {
 
 void conn_accept(struct cg_http_server *s, int fd);
 void conn_destroy(struct cg_http_conn *c);
-void conn_deadline(struct cg_http_conn *c, int ms); /* 0: none */
-void conn_request_over(struct cg_http_conn *c);     /* the reply is complete */
+void conn_rearm(struct cg_http_conn *c, bool progress);
+void conn_request_over(struct cg_http_conn *c); /* the reply is complete */
 void conn_queue(struct cg_http_conn *c, const void *p, size_t n);
 void conn_simple_reply(struct cg_http_conn *c, int status, const char *text);
+
+/* request.c. head_judge: NULL when the head may be parsed, else what is wrong with it. */
+const char *head_judge(const char *p, size_t n);
+bool head_split_target(struct cg_http_req *r);
 
 /* ws.c */
 bool ws_bytes(struct cg_ws *ws, struct cg_slice bytes);

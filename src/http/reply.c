@@ -82,7 +82,7 @@ void cg_http_start(struct cg_http_req *r, int status, const char *type, int64_t 
 void cg_http_write(struct cg_http_req *r, struct cg_slice bytes)
 {
     struct cg_http_conn *c = r->conn;
-    if (bytes.n == 0)
+    if (bytes.n == 0 || c->headless)
         return;
     if (!c->chunked) {
         if (c->left >= 0) {
@@ -107,9 +107,9 @@ size_t cg_http_pending(const struct cg_http_req *r)
 void cg_http_finish(struct cg_http_req *r)
 {
     struct cg_http_conn *c = r->conn;
-    if (c->chunked)
+    if (c->chunked && !c->headless)
         conn_queue(c, "0\r\n\r\n", 5);
-    if (c->left > 0)
+    if (c->left > 0 && !c->headless)
         c->keep = false; /* fewer bytes than promised: only closing tells the client */
     conn_request_over(c);
 }
@@ -125,10 +125,7 @@ void cg_http_break(struct cg_http_req *r)
 void cg_http_reply(struct cg_http_req *r, int status, const char *type, struct cg_slice body)
 {
     cg_http_start(r, status, body.n ? type : NULL, (int64_t)body.n);
-    if (strcmp(r->method, "HEAD") == 0)
-        r->conn->left = 0;
-    else
-        cg_http_write(r, body);
+    cg_http_write(r, body);
     cg_http_finish(r);
 }
 
@@ -136,14 +133,18 @@ void cg_http_reply(struct cg_http_req *r, int status, const char *type, struct c
 
 static void refuse_large(struct cg_http_req *r)
 {
+    struct cg_http_conn *c = r->conn;
+    if (r->abort)
+        r->abort(r); /* the handler's state goes as if the client had gone */
     r->on_body = NULL;
     r->on_end = NULL;
     r->abort = NULL;
     static const char text[] =
         "{\"type\":\"https://caged.dev/errors/content-too-large\",\"title\":\"Content Too Large\","
         "\"status\":413,\"detail\":\"the request body is larger than this endpoint takes\","
-        "\"error\":\"the request body is larger than this endpoint takes\"}";
-    cg_http_reply(r, 413, "application/problem+json", cg_slice_of(text));
+        "\"error\":\"the request body is larger than this endpoint takes\",\"reason\":{\"code\":"
+        "\"too_large\",\"message\":\"the request body is larger than this endpoint takes\"}}";
+    cg_http_reply(&c->req, 413, "application/problem+json", cg_slice_of(text));
 }
 
 static void gather_body(struct cg_http_req *r, struct cg_slice bytes)

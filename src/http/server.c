@@ -17,8 +17,11 @@ static void on_listen(uv_poll_t *poll, int status, int events)
     (void)events;
     for (int i = 0; status == 0 && i < ACCEPTS; i++) {
         int fd = accept4(s->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-        if (fd < 0)
-            return; /* EMFILE and the like pass: the socket stays readable */
+        if (fd < 0) {
+            if (errno == EMFILE || errno == ENFILE) /* until the next tick, instead of spinning */
+                uv_poll_stop(&s->poll);
+            return;
+        }
         if (s->nconns >= CG_HTTP_CONNS_MAX)
             close(fd);
         else
@@ -39,6 +42,8 @@ static void on_tick(uv_timer_t *timer)
 {
     struct cg_http_server *s = timer->data;
     bury(s);
+    if (!s->quiet && !uv_is_active((uv_handle_t *)&s->poll))
+        uv_poll_start(&s->poll, UV_READABLE, on_listen);
     int64_t now = cg_mono_ns();
     for (struct cg_http_conn *c = s->conns, *next; c; c = next) {
         next = c->next;

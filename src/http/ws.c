@@ -7,13 +7,16 @@
 
 #include "http/inner.h"
 
+enum { FRAMES_MAX = 64 }; /* queued: no reading then, so that pings cannot pile up answers */
+
 struct cg_ws {
     struct cg_http_conn *conn;
     wslay_event_context_ptr wslay;
     struct cg_ws_ops ops;
     void *ctx;
     struct cg_slice input; /* bytes for wslay to read */
-
+    bool paused;           /* by the owner */
+    bool held;             /* by us: the client does not read what it asks for */
     bool gone;
 };
 
@@ -119,7 +122,6 @@ struct cg_ws *cg_ws_accept(struct cg_http_req *r, const char *protocol, const st
     c->state = CONN_UPGRADED;
     c->ws = ws;
     conn_queue(c, head.p, head.n);
-    conn_deadline(c, 0);
     return ws;
 }
 
@@ -131,6 +133,10 @@ bool ws_bytes(struct cg_ws *ws, struct cg_slice bytes)
     if (c->dead)
         return false;
     cg_stream_kick(c->stream); /* pongs, close frames */
+    if (wslay_event_get_queued_msg_count(ws->wslay) > FRAMES_MAX) {
+        ws->held = true;
+        cg_stream_read_pause(c->stream);
+    }
     if (rc != 0 ||
         (wslay_event_get_close_received(ws->wslay) && !wslay_event_want_write(ws->wslay))) {
         conn_destroy(c);
@@ -157,7 +163,11 @@ void ws_drained(struct cg_ws *ws)
         conn_destroy(c);
         return;
     }
-    conn_deadline(c, wslay_event_get_close_sent(ws->wslay) ? 2000 : 0);
+    if (ws->held) {
+        ws->held = false;
+        if (!ws->paused)
+            cg_stream_read_resume(c->stream);
+    }
     if (ws->ops.on_drain)
         ws->ops.on_drain(ws->ctx, ws);
 }
@@ -188,12 +198,15 @@ size_t cg_ws_pending(const struct cg_ws *ws)
 
 void cg_ws_pause(struct cg_ws *ws)
 {
+    ws->paused = true;
     cg_stream_read_pause(ws->conn->stream);
 }
 
 void cg_ws_resume(struct cg_ws *ws)
 {
-    cg_stream_read_resume(ws->conn->stream);
+    ws->paused = false;
+    if (!ws->held)
+        cg_stream_read_resume(ws->conn->stream);
 }
 
 void cg_ws_close(struct cg_ws *ws, unsigned status, const char *reason)
@@ -201,6 +214,8 @@ void cg_ws_close(struct cg_ws *ws, unsigned status, const char *reason)
     if (ws->gone)
         return;
     wslay_event_queue_close(ws->wslay, (uint16_t)status, (const uint8_t *)reason, strlen(reason));
-    conn_deadline(ws->conn, 2000);
+    ws->conn->ws_closing = true;
+    conn_rearm(ws->conn, false);
+    cg_ws_resume(ws); /* the client's closing frame */
     cg_stream_kick(ws->conn->stream);
 }

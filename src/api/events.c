@@ -9,7 +9,7 @@
 #include "api/api.h"
 #include "record/reader.h"
 
-enum { HEARTBEAT_MS = 10000, LINE_MAX_BYTES = 128 * 1024, PENDING_MAX = 1 << 20 };
+enum { HEARTBEAT_MS = 10000, LINE_MAX_BYTES = 128 * 1024, PENDING_MAX = 256 * 1024 };
 
 /* One sandbox in a stream. */
 struct source {
@@ -20,7 +20,9 @@ struct source {
     struct cg_buf line; /* an unfinished one */
     uint64_t seq;       /* last told */
     size_t owed;
-    bool over;
+    struct cg_record_reader *reader; /* of one that has ended; NULL: live, or read to its end */
+    bool final;                      /* it has ended: what is left of its record, then nothing */
+    bool over;                       /* all told */
 };
 
 struct api_stream {
@@ -91,22 +93,6 @@ static void take_bytes(struct source *src, struct cg_slice bytes)
     }
 }
 
-/* --- what is on disk of one that has ended --- */
-
-static void send_archived(struct source *src)
-{
-    CG_OWN(cg_drop_free) char *dir = cg_sandbox_record_dir(src->sb);
-    CG_OWN(cg_drop_fd) int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    struct cg_err e = CG_ERR_INIT;
-    struct cg_record_reader *r = fd < 0 ? NULL : cg_record_reader_open(fd, src->seq, &e);
-    struct cg_slice text;
-    struct cg_record_line line;
-    while (r && cg_http_pending(src->stream->op->r) < PENDING_MAX &&
-           cg_record_read(r, UINT64_MAX, &text, &line, &e) == CG_RECORD_LINE)
-        send_line(src, text);
-    cg_record_reader_close(r);
-}
-
 static void send_state(struct api_stream *s, struct cg_sandbox *sb)
 {
     CG_OWN(cg_drop_buf) struct cg_buf b;
@@ -118,6 +104,45 @@ static void send_state(struct api_stream *s, struct cg_sandbox *sb)
     cg_buf_adds(&b, "\n\n");
     if (!b.full)
         cg_http_write(s->op->r, cg_buf_slice(&b));
+}
+
+/* --- what is on disk of one that has ended --- */
+
+static void open_archive(struct source *src)
+{
+    CG_OWN(cg_drop_free) char *dir = cg_sandbox_record_dir(src->sb);
+    CG_OWN(cg_drop_fd) int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    struct cg_err e = CG_ERR_INIT;
+    src->final = true;
+    src->reader = fd < 0 ? NULL : cg_record_reader_open(fd, src->seq, &e);
+}
+
+/* As much of the ended ones as the client takes now; each closes with its final state. */
+static void pump_archives(struct api_stream *s)
+{
+    for (struct source *src = s->sources; src; src = src->next) {
+        struct cg_slice text;
+        struct cg_record_line line;
+        struct cg_err e = CG_ERR_INIT;
+        while (src->reader && cg_http_pending(s->op->r) < PENDING_MAX) {
+            if (cg_record_read(src->reader, UINT64_MAX, &text, &line, &e) == CG_RECORD_LINE) {
+                send_line(src, text);
+                continue;
+            }
+            cg_record_reader_close(src->reader);
+            src->reader = NULL;
+        }
+        if (src->final && !src->reader && !src->over) {
+            src->over = true;
+            send_state(s, src->sb);
+        }
+    }
+}
+
+/* A stream of one sandbox ends with it. */
+static bool all_told(const struct api_stream *s)
+{
+    return s->only && s->sources && s->sources->over;
 }
 
 /* --- live --- */
@@ -188,15 +213,15 @@ static void on_change(void *ctx, struct cg_sandbox *sb)
         src = s->sources;
     }
     bool final = sb->status == CG_STATUS_DESTROYED || sb->status == CG_STATUS_ERROR;
-    if (final && !src->over) {
-        src->over = true;
-        send_archived(src);
-    }
-    send_state(s, sb);
-    if (final && s->only)
-        end_stream(s);
-    else
+    if (!final || src->over)
+        send_state(s, sb);
+    else if (!src->final)
+        open_archive(src);
+    if (!final)
         open_live(src);
+    pump_archives(s);
+    if (all_told(s))
+        end_stream(s);
 }
 
 static void on_heartbeat(uv_timer_t *t)
@@ -216,6 +241,9 @@ static void on_drain(struct cg_http_req *r)
         src->owed = 0;
         cg_wcall_grant(&src->call, owed);
     }
+    pump_archives(s);
+    if (all_told(s))
+        end_stream(s);
 }
 
 /* --- beginning and end --- */
@@ -241,6 +269,7 @@ static void finish(struct op *op)
         struct source *src = s->sources;
         s->sources = src->next;
         cg_wcall_forget(&src->call);
+        cg_record_reader_close(src->reader);
         cg_buf_finish(&src->line);
         free(src);
     }
@@ -271,7 +300,11 @@ static bool resume_point(const char *text, const struct cg_sandbox *sb, uint64_t
     size_t n = colon ? (size_t)(colon - text) : 0;
     if (colon && (strlen(sb->id) != n || strncmp(text, sb->id, n) != 0))
         return false;
-    *seq = strtoull(colon ? colon + 1 : text, NULL, 10);
+    const char *digits = colon ? colon + 1 : text;
+    size_t len = strlen(digits);
+    if (len == 0 || len > 18 || strspn(digits, "0123456789") != len)
+        return false;
+    *seq = strtoull(digits, NULL, 10);
     return true;
 }
 
@@ -316,8 +349,11 @@ void api_events(struct op *op)
         }
     }
     const char *last = cg_http_header(op->r, "last-event-id");
-    if (only && cg_http_query(op->r, "after_seq", text, sizeof text))
-        (void)!resume_point(text, only, &after);
+    if (only && cg_http_query(op->r, "after_seq", text, sizeof text) &&
+        !resume_point(text, only, &after)) {
+        op_problem(op, 400, "invalid", "after_seq must be a sequence number, not \"%.40s\"", text);
+        return;
+    }
     if (only && last)
         (void)!resume_point(last, only, &after);
     begin(op, only);
@@ -330,9 +366,12 @@ void api_events(struct op *op)
         return;
     }
     add_source(s, only, after);
-    send_state(s, only);
-    if (only->slot == 0) { /* it has ended: what the record still holds, and the end */
-        send_archived(s->sources);
-        end_stream(s);
+    if (only->slot > 0) {
+        send_state(s, only);
+        return;
     }
+    open_archive(s->sources);
+    pump_archives(s);
+    if (all_told(s))
+        end_stream(s);
 }

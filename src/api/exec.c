@@ -5,7 +5,7 @@
 
 #include "api/api.h"
 
-enum { OUTPUT_MAX = 4 << 20 };
+enum { OUTPUT_MAX = 8 << 20 };
 
 struct outputs {
     struct cg_buf out, err; /* apart; merged is op->a */

@@ -44,7 +44,8 @@ static void gather(struct cg_wcall *call, unsigned channel, struct cg_slice byte
 {
     struct op *op = CG_CONTAINER(call, struct op, call);
     (void)channel;
-    cg_buf_add(&op->a, bytes.p, bytes.n);
+    if (!cg_buf_add(&op->a, bytes.p, bytes.n))
+        op->truncated = true;
     cg_wcall_grant(call, bytes.n);
 }
 
@@ -71,11 +72,13 @@ static void on_listed(struct cg_wcall *call, const struct cg_json *result,
                       const struct cg_err *error)
 {
     struct op *op = CG_CONTAINER(call, struct op, call);
-    (void)result;
     if (error) {
         op_fail(op, error);
         return;
     }
+    /* a bare array has no place to say that it is not all: a header has */
+    if (op->truncated || cg_json_bool(result, "truncated", false))
+        cg_http_add_header(op->r, "X-Truncated", "true");
     struct cg_jsonw *w = op_json(op);
     cg_jsonw_arr(w);
     const char *p = op->a.p;

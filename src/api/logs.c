@@ -7,14 +7,15 @@
 #include "api/api.h"
 #include "record/reader.h"
 
-enum { TAIL_DEFAULT = 100, TAIL_MAX = 1000 };
+enum { TAIL_DEFAULT = 100, TAIL_MAX = 1000, SPAN_FIRST = 4096, SPAN_GROWTH = 16 };
 
 struct logs {
     uv_work_t work;
     struct op *op;
     char *dir;
     unsigned tail;
-    char **lines; /* a ring of JSON objects */
+    uint64_t limit; /* the last line that is durable */
+    char **lines;   /* a ring of JSON objects */
     unsigned next, count;
     struct cg_err err;
 };
@@ -87,18 +88,35 @@ static void add_line(struct logs *g, const struct cg_record_line *l)
     g->count = CG_MIN(g->count + 1, g->tail);
 }
 
-static void read_work(uv_work_t *work)
+/* Lines behind `after`, the last ones of interest kept. */
+static void read_behind(struct logs *g, int dir, uint64_t after)
 {
-    struct logs *g = CG_CONTAINER(work, struct logs, work);
-    CG_OWN(cg_drop_fd) int dir = open(g->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    struct cg_record_reader *r = dir < 0 ? NULL : cg_record_reader_open(dir, 0, &g->err);
+    struct cg_record_reader *r = cg_record_reader_open(dir, after, &g->err);
     struct cg_slice text;
     struct cg_record_line line;
-    while (r && cg_record_read(r, UINT64_MAX, &text, &line, &g->err) == CG_RECORD_LINE) {
+    g->next = g->count = 0;
+    while (r && cg_record_read(r, g->limit, &text, &line, &g->err) == CG_RECORD_LINE) {
         if (told(&line))
             add_line(g, &line);
     }
     cg_record_reader_close(r);
+}
+
+/* From the end backwards, in growing steps: a record may be long, and most of it is not told here.
+ */
+static void read_work(uv_work_t *work)
+{
+    struct logs *g = CG_CONTAINER(work, struct logs, work);
+    CG_OWN(cg_drop_fd) int dir = open(g->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    uint64_t last = 0;
+    if (dir < 0 || !cg_record_last_seq(dir, &last, &g->err))
+        return;
+    last = CG_MIN(last, g->limit);
+    for (uint64_t span = SPAN_FIRST;; span *= SPAN_GROWTH) {
+        read_behind(g, dir, last > span ? last - span : 0);
+        if (g->count == g->tail || last <= span)
+            return;
+    }
 }
 
 static void read_done(uv_work_t *work, int status)
@@ -121,14 +139,35 @@ static void read_done(uv_work_t *work, int status)
     op_send_json(op, 200);
 }
 
-void api_logs(struct op *op)
+static void start_reading(struct op *op, uint64_t limit)
 {
-    int64_t tail = cg_http_query_int(op->r, "tail", TAIL_DEFAULT);
     struct logs *g = cg_alloc(sizeof *g);
     g->op = op;
-    g->tail = tail <= 0 ? TAIL_DEFAULT : (unsigned)CG_MIN(tail, (int64_t)TAIL_MAX);
+    g->tail = op->step;
+    g->limit = limit;
     g->lines = cg_alloc_array(g->tail, sizeof *g->lines);
     g->dir = cg_sandbox_record_dir(op->sb);
     op_outlive(op);
     uv_queue_work(op->api->core->loop, &g->work, read_work, read_done);
+}
+
+static void on_status(struct cg_wcall *call, const struct cg_json *result,
+                      const struct cg_err *error)
+{
+    struct op *op = CG_CONTAINER(call, struct op, call);
+    int64_t durable = cg_json_int(result, "durable_seq", 0);
+    start_reading(op, error ? UINT64_MAX : (uint64_t)CG_MAX(durable, (int64_t)0));
+}
+
+void api_logs(struct op *op)
+{
+    int64_t tail = cg_http_query_int(op->r, "tail", TAIL_DEFAULT);
+    op->step = tail <= 0 ? TAIL_DEFAULT : (unsigned)CG_MIN(tail, (int64_t)TAIL_MAX);
+    struct cg_err e = CG_ERR_INIT;
+    op->call = (struct cg_wcall){.on_close = on_status};
+    /* of a living one, only what is on disk for good */
+    bool asked = cg_sandbox_usable(op->sb, &e) &&
+                 cg_wcall_open(op->sb->warden, &op->call, cg_slice_of("{\"kind\":\"status\"}"), &e);
+    if (!asked)
+        start_reading(op, UINT64_MAX);
 }

@@ -155,24 +155,43 @@ void op_read_json(struct op *op, void (*next)(struct op *op, const struct cg_jso
     cg_http_read_body(op->r, API_BODY_MAX, on_body);
 }
 
+/* A wrong value as it stands in a message. */
+static const char *shown(const struct cg_json *v, char out[64])
+{
+    static const char *const kinds[] = {"null", "a boolean", "", "", "", "an array", "an object"};
+    if (v->type == CG_JSON_STR)
+        cg_snprintf(out, 64, "\"%.40s\"", v->str.p);
+    else if (v->type == CG_JSON_INT)
+        cg_snprintf(out, 64, "%lld", (long long)v->integer);
+    else if (v->type == CG_JSON_NUM)
+        cg_snprintf(out, 64, "%g", v->number);
+    else
+        cg_strlcpy(out, 64, kinds[v->type]);
+    return out;
+}
+
 bool body_str(const struct cg_json *b, const char *key, const char **out, struct cg_err *e)
 {
     const struct cg_json *v = cg_json_get(b, key);
     if (!v || v->type == CG_JSON_NULL)
         return true;
     *out = cg_json_str(b, key);
-    return *out || cg_fail(e, CG_INVALID, "%s must be a string without NUL", key);
+    char text[64];
+    return *out || cg_fail(e, CG_INVALID, "%s must be a string%s%s", key,
+                           v->type == CG_JSON_STR ? " without NUL" : ", not ",
+                           v->type == CG_JSON_STR ? "" : shown(v, text));
 }
 
 bool body_int(const struct cg_json *b, const char *key, int64_t min, int64_t max, int64_t *out,
               struct cg_err *e)
 {
     const struct cg_json *v = cg_json_get(b, key);
+    char text[64];
     if (!v || v->type == CG_JSON_NULL)
         return true;
     if (v->type != CG_JSON_INT || v->integer < min || v->integer > max)
-        return cg_fail(e, CG_INVALID, "%s must be a whole number from %lld to %lld", key,
-                       (long long)min, (long long)max);
+        return cg_fail(e, CG_INVALID, "%s must be a whole number from %lld to %lld, not %s", key,
+                       (long long)min, (long long)max, shown(v, text));
     *out = v->integer;
     return true;
 }
@@ -183,7 +202,9 @@ bool body_bool(const struct cg_json *b, const char *key, bool *out, struct cg_er
     if (!v || v->type == CG_JSON_NULL)
         return true;
     *out = v->boolean;
-    return v->type == CG_JSON_BOOL || cg_fail(e, CG_INVALID, "%s must be true or false", key);
+    char text[64];
+    return v->type == CG_JSON_BOOL ||
+           cg_fail(e, CG_INVALID, "%s must be true or false, not %s", key, shown(v, text));
 }
 
 bool body_env(const struct cg_json *b, const char *key, const struct cg_json **out,

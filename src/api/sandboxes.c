@@ -30,14 +30,21 @@ void api_sandbox(struct op *op)
 /* Fields whose part of the product is not built: refused when set, never ignored. */
 static bool refuse_unbuilt(struct op *op, const struct cg_json *b)
 {
-    static const char *const unbuilt[] = {"budget",     "budget_usd",    "secrets",
-                                          "packages",   "agents",        "persona_id",
-                                          "harness_id", "from_snapshot", "snapshot_id"};
+    static const char *const unbuilt[] = {
+        "budget",     "budget_usd", "secrets",       "packages",    "agents",
+        "persona_id", "harness_id", "from_snapshot", "snapshot_id", "timeout"};
     for (size_t i = 0; i < CG_COUNT(unbuilt); i++) {
         const struct cg_json *v = cg_json_get(b, unbuilt[i]);
-        bool empty = !v || v->type == CG_JSON_NULL || (v->type == CG_JSON_ARR && v->count == 0);
+        bool empty = !v || v->type == CG_JSON_NULL || (v->type == CG_JSON_ARR && v->count == 0) ||
+                     (v->type == CG_JSON_INT && v->integer == 0) ||
+                     (v->type == CG_JSON_STR && v->str.n == 0);
+        bool number = strcmp(unbuilt[i], "timeout") == 0 || cg_has_prefix(unbuilt[i], "budget");
         if (empty)
             continue;
+        if (number && (v->type < CG_JSON_INT || v->type > CG_JSON_NUM || v->number < 0)) {
+            op_problem(op, 400, "invalid", "%s must be a number that is not negative", unbuilt[i]);
+            return false;
+        }
         op_problem(op, 501, "not_available_yet",
                    "%s is not built yet in this version: leave it out", unbuilt[i]);
         return false;
@@ -60,6 +67,48 @@ static bool check_network(const struct cg_json *b, struct cg_err *e)
                        "network_mode %s is not built yet: sandboxes reach only what the operator's "
                        "network.allow names; leave it out or say none",
                        mode ? mode : "allowlist");
+    return true;
+}
+
+/* https://user:token@host/… in parts: the credentials go the way of repo_token, not into argv. */
+static void split_credentials(struct cg_spec *s, char **token)
+{
+    char *at_host = s->repo_url ? strstr(s->repo_url, "://") : NULL;
+    if (!at_host || !cg_has_prefix(s->repo_url, "http"))
+        return;
+    at_host += 3;
+    char *end = at_host + strcspn(at_host, "/?#");
+    char *at = memrchr(at_host, '@', (size_t)(end - at_host));
+    if (!at)
+        return;
+    char *colon = memchr(at_host, ':', (size_t)(at - at_host));
+    if (!*token)
+        *token = colon ? cg_strndup(colon + 1, (size_t)(at - colon - 1))
+                       : cg_strndup(at_host, (size_t)(at - at_host));
+    if (colon && colon > at_host)
+        s->repo_user = cg_strndup(at_host, (size_t)(colon - at_host));
+    memmove(at_host, at + 1, strlen(at + 1) + 1);
+}
+
+/* What the client says its wishes came from: {"source": "yaml"|"flags"|"merged", "raw": "…"}. */
+static bool read_config(const struct cg_json *b, struct cg_spec *s, struct cg_err *e)
+{
+    const struct cg_json *config = cg_json_get(b, "config");
+    const char *source = NULL, *raw = NULL;
+    if (!config || config->type == CG_JSON_NULL)
+        return true;
+    if (config->type != CG_JSON_OBJ || !body_str(config, "source", &source, e) ||
+        !body_str(config, "raw", &raw, e) || (raw && strlen(raw) > 64 * 1024))
+        return cg_fail(e, CG_INVALID, "config must be {\"source\", \"raw\"} of at most 64 KiB");
+    CG_OWN(cg_drop_buf) struct cg_buf text;
+    struct cg_jsonw w;
+    cg_buf_init(&text, 512 * 1024);
+    cg_jsonw_init(&w, &text);
+    cg_jsonw_obj(&w);
+    cg_jsonw_kstr(&w, "source", source ? source : "flags");
+    cg_jsonw_kstr(&w, "raw", raw ? raw : "");
+    cg_jsonw_obj_end(&w);
+    s->config_json = cg_buf_take(&text);
     return true;
 }
 
@@ -126,9 +175,7 @@ static bool read_spec(struct op *op, const struct cg_json *b, struct cg_spec *s,
     const char *template_name = NULL;
     int64_t cpus = 0, memory = 0, disk = 0;
     if (!body_str(b, "template", &template_name, e) || !body_int(b, "cpus", 0, 8, &cpus, e) ||
-        !body_int(b, "memory_mb", 0, 8192, &memory, e) ||
-        !body_int(b, "disk_gb", 0, 50, &disk, e) ||
-        !body_int(b, "timeout", 0, 86400 * 30, &s->timeout_s, e))
+        !body_int(b, "memory_mb", 0, 8192, &memory, e) || !body_int(b, "disk_gb", 0, 50, &disk, e))
         return false;
     if (!template_name || !template_name[0])
         return cg_fail(e, CG_INVALID, "template is needed: GET /v1/templates lists them");
@@ -139,7 +186,7 @@ static bool read_spec(struct op *op, const struct cg_json *b, struct cg_spec *s,
     s->cpus = cpus ? (uint32_t)cpus : o->default_cpus;
     s->memory_mb = memory ? (uint32_t)memory : o->default_memory_mb;
     s->disk_gb = disk ? (uint32_t)disk : o->default_disk_gb;
-    return check_network(b, e) && read_repo(b, s, e) && read_texts(b, s, e);
+    return check_network(b, e) && read_repo(b, s, e) && read_texts(b, s, e) && read_config(b, s, e);
 }
 
 static void on_created(void *ctx, struct cg_sandbox *sb, const struct cg_err *err)
@@ -148,10 +195,8 @@ static void on_created(void *ctx, struct cg_sandbox *sb, const struct cg_err *er
     if (err) {
         struct cg_err e = *err;
         /* what went wrong inside is no fault of the request */
-        if (e.code == CG_NOT_FOUND || e.code == CG_FORBIDDEN || e.code == CG_CONFLICT)
+        if (e.code == CG_NOT_FOUND || e.code == CG_FORBIDDEN)
             e.code = CG_INTERNAL;
-        char inner[sizeof e.text];
-        memcpy(inner, e.text, sizeof inner);
         cg_wrap(&e, "sandbox %s", sb->id);
         op_fail(op, &e);
         return;
@@ -170,17 +215,25 @@ static void create(struct op *op, const struct cg_json *b)
         return;
     if (!body_str(b, "repo_token", &token, &e) || !read_spec(op, b, &spec, &e)) {
         cg_spec_finish(&spec);
-        op_fail(op, &e);
+        if (e.code == CG_UNSUPPORTED)
+            op_problem(op, 501, "not_available_yet", "%s", e.text);
+        else
+            op_fail(op, &e);
         return;
     }
     bool no_wait = cg_http_query(op->r, "wait", wait, sizeof wait) && cg_streq(wait, "false");
     char *token_copy = token && token[0] ? cg_strdup(token) : NULL;
+    split_credentials(&spec, &token_copy);
     if (!no_wait)
         op_outlive(op);
     struct cg_sandbox *sb = cg_core_create(op->api->core, op->key->account, &spec, token_copy,
                                            no_wait ? NULL : on_created, op, &e);
     if (!sb) {
-        op_fail(op, &e);
+        /* a limit of this machine is not the client's rate (contract 4.3) */
+        if (e.code == CG_LIMIT)
+            op_problem(op, 403, "plan_limit_reached", "%s", e.text);
+        else
+            op_fail(op, &e);
         return;
     }
     if (no_wait) {

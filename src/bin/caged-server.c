@@ -10,7 +10,7 @@
 #include "base/log.h"
 #include "core/host.h"
 
-enum { FINISH_MS = 5000, FINISH_STEP_MS = 50 };
+enum { FINISH_MS = 5000, FINISH_STEP_MS = 50, HOUSEKEEPING_MS = 5000 };
 
 struct server {
     uv_loop_t loop;
@@ -18,7 +18,7 @@ struct server {
     struct cg_api api;
     struct cg_host host;
     uv_signal_t term, interrupt;
-    uv_timer_t finish;
+    uv_timer_t finish, housekeeping;
     int64_t deadline_ns;
 };
 
@@ -45,21 +45,12 @@ static void on_signal(uv_signal_t *sig, int number)
 
 static bool write_owner_key(struct server *s, struct cg_err *e)
 {
-    char text[CG_KEY_TEXT];
-    char old[8];
+    char text[CG_KEY_TEXT] = "";
+    if (pread(s->host.owner_key, text, sizeof text - 1, 0) < 0)
+        return cg_fail_sys(e, "read owner.key");
+    text[strcspn(text, "\r\n")] = '\0';
     if (!cg_core_bootstrap(&s->core, text, e))
         return false;
-    bool lost = pread(s->host.owner_key, old, sizeof old, 0) == 0;
-    if (!text[0] && lost) { /* accounts are there, the owner's key file is gone: a new key */
-        size_t at = 0;
-        const char *id;
-        void *account;
-        struct cg_store_key k;
-        if (!cg_map_next(&s->core.accounts, &at, &id, &account))
-            return cg_fail(e, CG_INTERNAL, "the database has no account");
-        cg_core_new_key(&s->core, id, "owner", "full", 0, text, &k);
-        cg_store_put_key(s->core.store, &k, NULL, NULL);
-    }
     if (!text[0])
         return true;
     size_t n = strlen(text);
@@ -71,8 +62,17 @@ static bool write_owner_key(struct server *s, struct cg_err *e)
     return true;
 }
 
+static void on_housekeeping(uv_timer_t *t)
+{
+    struct server *s = t->data;
+    cg_host_trim_log(&s->host);
+}
+
 static void watch(struct server *s)
 {
+    uv_timer_init(&s->loop, &s->housekeeping);
+    s->housekeeping.data = s;
+    uv_timer_start(&s->housekeeping, on_housekeeping, HOUSEKEEPING_MS, HOUSEKEEPING_MS);
     uv_signal_init(&s->loop, &s->term);
     uv_signal_init(&s->loop, &s->interrupt);
     uv_timer_init(&s->loop, &s->finish);
@@ -94,6 +94,7 @@ static bool serve(struct server *s, struct cg_err *e)
     if (!cg_host_announce(&s->core, &s->host, e))
         return false;
     watch(s);
+    cg_host_ready(&s->host, NULL);
     cg_log(CG_LOG_INFO, CG_EVENT("server.started"), CG_S("state", s->core.options.state_dir),
            CG_S("host", s->core.options.listen_host), CG_I("port", s->host.port));
     uv_run(&s->loop, UV_RUN_DEFAULT);
@@ -117,9 +118,11 @@ int main(int argc, char **argv)
         fprintf(stderr, "error: %s\n", e.text);
         return 1;
     }
-    ok = s.core.options.foreground || cg_host_daemonize(&s.core, &e);
+    ok = s.core.options.foreground || cg_host_daemonize(&s.core, &s.host, &e);
     ok = ok && cg_host_launch(&s.core, &s.host, &e) && serve(&s, &e);
-    if (!ok)
+    if (!ok) {
         cg_log(CG_LOG_ERROR, CG_EVENT("server.failed"), CG_E(&e));
+        cg_host_ready(&s.host, &e);
+    }
     return ok ? 0 : 1;
 }

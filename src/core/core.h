@@ -139,8 +139,9 @@ void cg_creations_go_on(struct cg_core *c);
 
 enum { CG_KEY_TEXT = 48 };
 
-/* Makes the owner's account and key at the first start; the key's text is put into `text` then,
- * else text[0] is 0. Durable when it returns. */
+/* Loads accounts and keys. `text` holds what owner.key says: when that is no key that is known, the
+ * owner gets a new one (at the first start with an account), which is put into text; else text[0]
+ * becomes 0. */
 CG_MUST_USE bool cg_core_bootstrap(struct cg_core *c, char text[CG_KEY_TEXT], struct cg_err *e);
 /* The key that a text names, if it is known and has not expired. */
 struct cg_store_key *cg_core_find_key(struct cg_core *c, const char *text);

@@ -14,6 +14,7 @@
 #include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -140,7 +141,8 @@ static bool open_owner_key(const struct cg_core *c, struct cg_host *h, struct cg
 
 bool cg_host_prepare(struct cg_core *c, struct cg_host *h, struct cg_err *e)
 {
-    *h = (struct cg_host){.lock = -1, .owner_key = -1, .listen = -1, .probe = -1};
+    *h = (struct cg_host){
+        .lock = -1, .owner_key = -1, .listen = -1, .probe = -1, .ready = -1, .log = -1};
     c->broker = -1;
     c->rootless = getuid() != 0;
     if (sodium_init() < 0)
@@ -160,25 +162,75 @@ bool cg_host_prepare(struct cg_core *c, struct cg_host *h, struct cg_err *e)
     return listen_on(&c->options, h, e);
 }
 
-bool cg_host_daemonize(const struct cg_core *c, struct cg_err *e)
+/* In front: waits for the word of the server behind. */
+CG_NORETURN static void wait_in_front(int ready)
 {
-    CG_OWN(cg_drop_free) char *path = state_path(c, "server.log");
-    CG_OWN(cg_drop_free) char *old = state_path(c, "server.log.1");
-    struct stat st;
-    if (stat(path, &st) == 0 && st.st_size > LOG_MAX)
-        rename(path, old);
-    CG_OWN(cg_drop_fd) int log = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
+    char text[512];
+    size_t n = 0;
+    ssize_t got;
+    while (n < sizeof text - 1 && (got = read(ready, text + n, sizeof text - 1 - n)) != 0) {
+        if (got > 0)
+            n += (size_t)got;
+        else if (errno != EINTR)
+            break;
+    }
+    text[n] = '\0';
+    if (strcmp(text, "ok") == 0)
+        _exit(0);
+    fprintf(stderr, "error: %s\n", n ? text : "the server ended at its start; see server.log");
+    _exit(1);
+}
+
+bool cg_host_daemonize(const struct cg_core *c, struct cg_host *h, struct cg_err *e)
+{
+    h->log_path = state_path(c, "server.log");
     CG_OWN(cg_drop_fd) int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    if (log < 0 || null < 0)
-        return cg_fail_sys(e, "open %s", path);
+    h->log = open(h->log_path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0640);
+    int pair[2];
+    if (h->log < 0 || null < 0 || pipe2(pair, O_CLOEXEC) != 0)
+        return cg_fail_sys(e, "open %s", h->log_path);
+    cg_host_trim_log(h);
     pid_t pid = fork();
     if (pid < 0)
         return cg_fail_sys(e, "go into the background");
-    if (pid > 0)
-        _exit(0);
+    if (pid > 0) {
+        close(pair[1]);
+        wait_in_front(pair[0]);
+    }
+    close(pair[0]);
+    h->ready = pair[1];
     setsid();
-    return (dup2(null, 0) == 0 && dup2(log, 1) == 1 && dup2(log, 2) == 2 && chdir("/") == 0) ||
+    return (dup2(null, 0) == 0 && dup2(h->log, 1) == 1 && dup2(h->log, 2) == 2 &&
+            chdir("/") == 0) ||
            cg_fail_sys(e, "go into the background");
+}
+
+void cg_host_ready(struct cg_host *h, const struct cg_err *why)
+{
+    if (h->ready < 0)
+        return;
+    const char *text = why ? why->text : "ok";
+    (void)!write(h->ready, text, strlen(text));
+    cg_drop_fd(&h->ready);
+}
+
+void cg_host_trim_log(struct cg_host *h)
+{
+    struct stat st;
+    if (h->log < 0 || fstat(h->log, &st) != 0 || st.st_size <= LOG_MAX)
+        return;
+    /* copied and cut, not renamed: broker and keepers hold the same file open */
+    CG_OWN(cg_drop_free) char *old = cg_format("%s.1", h->log_path);
+    CG_OWN(cg_drop_fd)
+    int to = open(old, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0640);
+    off_t at = 0;
+    while (to >= 0 && at < st.st_size) {
+        ssize_t n = sendfile(to, h->log, &at, (size_t)(st.st_size - at));
+        if (n <= 0)
+            break;
+    }
+    if (ftruncate(h->log, 0) != 0)
+        cg_log(CG_LOG_WARN, CG_EVENT("log.trim_failed"), CG_I("errno", errno));
 }
 
 /* --- children --- */
@@ -269,6 +321,8 @@ static bool give_up_rights(struct cg_core *c, struct cg_err *e)
                                         "server.db-wal",
                                         "server.db-shm",
                                         "server.json",
+                                        "server.log",
+                                        "server.log.1",
                                         "sandboxes",
                                         "archive"};
     CG_OWN(cg_drop_free) char *boxes = state_path(c, "sandboxes");

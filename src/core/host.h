@@ -10,6 +10,9 @@ struct cg_host {
     int owner_key; /* owner.key, opened by who started the server */
     int listen;
     int probe; /* output of the running probe, or -1 */
+    int ready; /* the process in the foreground waits on it for our word, or -1 */
+    int log;   /* server.log, or -1 in the foreground */
+    char *log_path;
     uint16_t port;
 };
 
@@ -17,8 +20,15 @@ struct cg_host {
  * is wrong and what to do; CG_CONFLICT when another server has the state directory. */
 CG_MUST_USE bool cg_host_prepare(struct cg_core *c, struct cg_host *h, struct cg_err *e);
 
-/* Goes into the background: the parent exits 0, the child's output goes to server.log. */
-CG_MUST_USE bool cg_host_daemonize(const struct cg_core *c, struct cg_err *e);
+/* Goes into the background, output to server.log. The process in front waits for cg_host_ready and
+ * exits 0, or 1 after it has printed why. */
+CG_MUST_USE bool cg_host_daemonize(const struct cg_core *c, struct cg_host *h, struct cg_err *e);
+
+/* Tells the process in front: we serve (why NULL) or we cannot. Once; later calls do nothing. */
+void cg_host_ready(struct cg_host *h, const struct cg_err *why);
+
+/* Keeps server.log below 16 MiB: what is in it moves to server.log.1, for all who write to it. */
+void cg_host_trim_log(struct cg_host *h);
 
 /* Starts broker and probe, then gives up all rights (root mode). */
 CG_MUST_USE bool cg_host_launch(struct cg_core *c, struct cg_host *h, struct cg_err *e);

@@ -6,7 +6,7 @@
 
 #include "core/core.h"
 
-enum { KEY_CHARS = 32, TICKET_LIFE_S = 60, TICKETS_MAX = 4096 };
+enum { KEY_CHARS = 32, TICKET_LIFE_S = 60, TICKETS_MAX = 4096, USED_EVERY_S = 600 };
 
 struct ticket {
     struct cg_store_key *key;
@@ -72,28 +72,6 @@ void cg_core_new_key(struct cg_core *c, const char *account, const char *name, c
     remember_key(c, out);
 }
 
-bool cg_core_bootstrap(struct cg_core *c, char text[CG_KEY_TEXT], struct cg_err *e)
-{
-    text[0] = '\0';
-    if (sodium_init() < 0)
-        return cg_fail(e, CG_INTERNAL, "libsodium does not start");
-    if (!cg_store_each_account(c->store, load_account, c, e) ||
-        !cg_store_each_key(c->store, load_key, c, e))
-        return false;
-    if (c->accounts.count > 0)
-        return true;
-    struct cg_store_account a = {.tier = "owner", .created_wall_ns = cg_wall_ns()};
-    cg_id_make("acc", a.id);
-    cg_strlcpy(a.email, sizeof a.email, "owner@localhost");
-    cg_strlcpy(a.name, sizeof a.name, "owner");
-    load_account(c, &a);
-    cg_store_put_account(c->store, &a, NULL, NULL);
-    struct cg_store_key k;
-    cg_core_new_key(c, a.id, "owner", "full", 0, text, &k);
-    cg_store_put_key(c->store, &k, NULL, NULL);
-    return true;
-}
-
 struct cg_store_key *cg_core_find_key(struct cg_core *c, const char *text)
 {
     if (!text || !cg_has_prefix(text, "caged_") || strlen(text) >= CG_KEY_TEXT)
@@ -103,11 +81,57 @@ struct cg_store_key *cg_core_find_key(struct cg_core *c, const char *text)
     hash_text(text, hash);
     hex_of(hash, hex);
     struct cg_store_key *k = cg_map_get(&c->keys, hex);
-    if (k && k->expires_wall_ns && cg_wall_ns() > k->expires_wall_ns)
+    int64_t now = cg_wall_ns();
+    if (!k || (k->expires_wall_ns && now > k->expires_wall_ns))
         return NULL;
+    bool stale = now - k->used_wall_ns > (int64_t)USED_EVERY_S * 1000000000;
+    k->used_wall_ns = now;
+    if (stale)
+        cg_store_put_key(c->store, k, NULL, NULL);
     return k;
 }
 
+static void make_owner(struct cg_core *c)
+{
+    struct cg_store_account a = {.tier = "owner", .created_wall_ns = cg_wall_ns()};
+    cg_id_make("acc", a.id);
+    cg_strlcpy(a.email, sizeof a.email, "owner@localhost");
+    cg_strlcpy(a.name, sizeof a.name, "owner");
+    load_account(c, &a);
+    cg_store_put_account(c->store, &a, NULL, NULL);
+}
+
+static const char *owner_of(const struct cg_core *c)
+{
+    size_t at = 0;
+    const char *id = NULL;
+    void *value;
+    while (cg_map_next(&c->accounts, &at, &id, &value)) {
+        if (cg_streq(((struct cg_store_account *)value)->tier, "owner"))
+            break;
+    }
+    return id;
+}
+
+bool cg_core_bootstrap(struct cg_core *c, char text[CG_KEY_TEXT], struct cg_err *e)
+{
+    if (sodium_init() < 0)
+        return cg_fail(e, CG_INTERNAL, "libsodium does not start");
+    if (!cg_store_each_account(c->store, load_account, c, e) ||
+        !cg_store_each_key(c->store, load_key, c, e))
+        return false;
+    if (c->accounts.count == 0)
+        make_owner(c);
+    if (cg_core_find_key(c, text)) {
+        text[0] = '\0';
+        return true;
+    }
+    /* the first start, or the file and the database do not belong together any more */
+    struct cg_store_key k;
+    cg_core_new_key(c, owner_of(c), "owner", "full", 0, text, &k);
+    cg_store_put_key(c->store, &k, NULL, NULL);
+    return true;
+}
 static void drop_old_tickets(void)
 {
     const char *stale[64];

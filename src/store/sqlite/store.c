@@ -5,6 +5,7 @@
 #include <sqlite3.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/log.h"
 
@@ -238,6 +239,7 @@ struct cg_store *cg_store_open(uv_loop_t *loop, const char *path, struct cg_err 
         return NULL;
     }
     sqlite3_busy_timeout(db, BUSY_MS);
+    chmod(path, 0600); /* -wal and -shm get the same mode */
     if (!run_sql(db, "PRAGMA journal_mode = WAL", e) ||
         !run_sql(db, "PRAGMA synchronous = FULL", e) ||
         !run_sql(db, "PRAGMA foreign_keys = ON", e) || !migrate(db, e)) {

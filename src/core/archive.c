@@ -33,6 +33,8 @@ void cg_archive_finish(struct cg_archive *a)
     *a = (struct cg_archive){0};
 }
 
+enum { LOCK_TRIES = 100, LOCK_STEP_US = 50000 }; /* on the pool: waiting is allowed */
+
 /* How the record ends so far: at an `error` line, at `destroyed`, or somewhere. */
 struct record_end {
     bool error, destroyed;
@@ -75,6 +77,11 @@ static void close_record(struct cg_archive *a, const char *path)
     if (end.destroyed)
         return;
     struct cg_record *r = cg_record_open(dir, &options, &e);
+    /* a warden that was killed a moment ago may still hold the record */
+    for (int i = 0; !r && e.code == CG_CONFLICT && i < LOCK_TRIES; i++) {
+        usleep(LOCK_STEP_US);
+        r = cg_record_open(dir, &options, &e);
+    }
     if (!r) {
         cg_log(CG_LOG_WARN, CG_EVENT("record.open_failed"), CG_S("id", a->id), CG_E(&e));
         return;

@@ -31,6 +31,10 @@ def nothing_left(server, sandbox, pids):
         raise AssertionError(f"left: {cgroup}")
 
 
+def running(server):
+    return [s for s in server.api("GET", "/v1/sandboxes") if s["status"] == "running"]
+
+
 def test_destroy_leaves_nothing_but_the_record(server):
     s = server.create(memory_mb=256, disk_gb=1)
     s.run("echo something > /workspace/file")
@@ -158,7 +162,7 @@ def test_the_cli_walks_a_whole_life(server, tmp_path):
 def test_run_rm_makes_runs_and_destroys(server):
     done = server.cli("run", "--rm", "--memory", 256, "--disk", 1, "--", "sh", "-c", "echo in; exit 9", check=False)
     assert (done.returncode, done.stdout) == (9, "in\n")
-    assert server.api("GET", "/v1/sandboxes") == []
+    assert running(server) == []
 
 
 def test_up_with_a_failing_init_keeps_the_sandbox_unless_rm(server, tmp_path):
@@ -166,12 +170,12 @@ def test_up_with_a_failing_init_keeps_the_sandbox_unless_rm(server, tmp_path):
     (tmp_path / "file").write_text("x")
     failed = server.cli("up", cwd=tmp_path, check=False)
     assert failed.returncode == 1 and "broken here" in failed.stderr and "exit code 4" in failed.stderr
-    kept = server.api("GET", "/v1/sandboxes")
+    kept = running(server)
     assert len(kept) == 1 and kept[0]["id"] in failed.stderr
     server.cli("destroy", kept[0]["id"])
     failed = server.cli("up", "--rm", cwd=tmp_path, check=False)
     assert failed.returncode == 1
-    assert server.api("GET", "/v1/sandboxes") == []
+    assert running(server) == []
 
 
 def test_git_worktrees_and_ignored_files_stay_home(server, tmp_path):

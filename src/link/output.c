@@ -40,16 +40,26 @@ static void join_turns(struct cg_link_stream *s)
     l->turn_last = s;
 }
 
+/* Takes what went to the output off the queue, once it is the larger part: a stream whose reader is
+ * slow may have something queued for ever. */
+static void drop_moved(struct cg_link_stream *s)
+{
+    if (s->queue_at < s->queue.n - s->queue_at)
+        return;
+    s->last_data = s->last_data == SIZE_MAX || s->last_data < s->queue_at
+                       ? SIZE_MAX
+                       : s->last_data - s->queue_at;
+    cg_buf_consume(&s->queue, s->queue_at);
+    s->queue_at = 0;
+}
+
 void cg_link_queue(struct cg_link_stream *s, enum cg_frame_type type, unsigned flags, const void *p,
                    size_t n)
 {
     if (s->link->dead)
         return;
     CG_ASSERT(n <= CG_LINK_MAX_PAYLOAD);
-    if (s->queue_at == s->queue.n) {
-        cg_buf_clear(&s->queue);
-        s->queue_at = 0;
-    }
+    drop_moved(s);
     size_t at = s->queue.n;
     if (!encode(&s->queue, (struct cg_frame){(uint32_t)n, s->id, (uint8_t)type, (uint8_t)flags},
                 p)) {

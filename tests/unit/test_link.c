@@ -202,6 +202,28 @@ static void a_flood_on_one_stream_does_not_delay_another(void **state)
     stop(&a, &b);
 }
 
+/* The queue of a stream whose reader is slow is never empty, yet must not grow by what went out. */
+static void a_stream_that_is_never_drained_carries_any_number_of_bytes(void **state)
+{
+    (void)state;
+    struct end a;
+    struct end b;
+    start(&a, &b);
+    struct cg_err e = CG_ERR_INIT;
+    struct cg_link_stream *s = cg_link_open(a.link, cg_slice_of("{\"kind\":\"x\"}"), NULL, &e);
+    assert_non_null(s);
+    settle(&a, &b);
+    static char bytes[64 * 1024];
+    size_t sent = 0;
+    while (sent < (size_t)32 << 20) {
+        sent += cg_link_send(s, 0, bytes, sizeof bytes);
+        while (cg_link_pending(s) > 100000 && move(&a, &b, SIZE_MAX) > 0)
+            move(&b, &a, SIZE_MAX);
+        assert_false(cg_link_dead(a.link));
+    }
+    stop(&a, &b);
+}
+
 static void cancel_is_answered_and_the_number_is_free_again(void **state)
 {
     (void)state;
@@ -357,6 +379,7 @@ int main(void)
         cmocka_unit_test(a_stream_opens_carries_bytes_and_closes),
         cmocka_unit_test(a_receiver_that_does_not_grant_stops_the_sender_at_one_window),
         cmocka_unit_test(a_flood_on_one_stream_does_not_delay_another),
+        cmocka_unit_test(a_stream_that_is_never_drained_carries_any_number_of_bytes),
         cmocka_unit_test(cancel_is_answered_and_the_number_is_free_again),
         cmocka_unit_test(streams_are_limited_in_number),
         cmocka_unit_test(broken_rules_end_the_link_and_are_named),

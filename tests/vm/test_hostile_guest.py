@@ -84,7 +84,7 @@ def test_names_with_escapes_reach_the_record_as_data(sandbox):
 
 
 def test_console_flood_does_not_fill_the_host(server, sandbox):
-    sandbox.exec("head -c 3000000 /dev/zero | tr "\\0" y > /dev/console", user="root", timeout_ms=120000)
+    sandbox.exec("head -c 3000000 /dev/zero | tr '\\0' y > /dev/console", user="root", timeout_ms=120000)
     log = server.state / "sandboxes" / sandbox.id / "console.log"
     assert log.stat().st_size <= 2 << 20
     assert sandbox.run("echo ok") == "ok"

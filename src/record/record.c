@@ -405,7 +405,7 @@ int64_t cg_record_epoch_mono(const struct cg_record *r)
 
 bool cg_record_busy(const struct cg_record *r)
 {
-    return r->fill.text.n + (r->in_flight ? r->flight.text.n : 0) > r->backlog / 2;
+    return r->fill.text.n + (r->in_flight ? r->flight.text.n : 0) > r->backlog / 4;
 }
 
 bool cg_record_pending(const struct cg_record *r)

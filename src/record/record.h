@@ -54,7 +54,8 @@ int64_t cg_record_now(const struct cg_record *r);
 /* CLOCK_MONOTONIC minus the record's clock. */
 int64_t cg_record_epoch_mono(const struct cg_record *r);
 
-/* True while bulk lines wait beyond half the backlog: a source that can be held back should be. */
+/* True while a quarter of the backlog is in use: a source that can be held back should be, and what
+ * it has already sent (a window of the link) still fits. */
 bool cg_record_busy(const struct cg_record *r);
 
 /* Once a second and at the end (`final`): `gap` lines that are due, another try of a failed disk.

@@ -78,7 +78,7 @@ static bool copy_strings(const struct cg_json *v, size_t max, struct cg_jsonw *w
 }
 
 /* Names of counts are ours or a hook's: anything else could collide once it is cut or escaped. */
-static bool plain_name(struct cg_slice s)
+bool fields_plain_name(struct cg_slice s)
 {
     for (size_t i = 0; i < s.n; i++)
         if (!((s.p[i] >= 'a' && s.p[i] <= 'z') || (s.p[i] >= '0' && s.p[i] <= '9') ||
@@ -92,7 +92,7 @@ static void copy_counts(const struct cg_json *v, struct cg_jsonw *w)
     unsigned n = 0;
     cg_jsonw_obj(w);
     for (const struct cg_json *m = v->child; m && n < COUNTS_MAX; m = m->next) {
-        if (m->type != CG_JSON_INT || !plain_name(m->key))
+        if (m->type != CG_JSON_INT || !fields_plain_name(m->key))
             continue;
         put_key(w, m->key);
         cg_jsonw_int(w, m->integer);

@@ -34,6 +34,9 @@ bool fields_copy(const struct field *table, const struct cg_json *o, struct cg_j
 const struct cg_json *fields_unknown(const struct field *table, const struct field *more,
                                      const struct cg_json *o);
 
+/* A name of FIELD_COUNTS: 1 to 32 of a-z, 0-9 and "_"; others are left out. */
+bool fields_plain_name(struct cg_slice s);
+
 /* Any value as it is. */
 void json_copy(const struct cg_json *v, struct cg_jsonw *w);
 

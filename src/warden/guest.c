@@ -249,7 +249,7 @@ bool guest_start(struct warden *w, struct cg_err *e)
 {
     struct guest *g = &w->guest;
     for (unsigned i = 0; i < CG_COUNT(g->lines); i++)
-        cg_buf_init(&g->lines[i], CG_RECORD_LINE_MAX + CG_LINK_MAX_DATA);
+        cg_buf_init(&g->lines[i], CG_LINK_WINDOW);
     if (w->fds.link < 0)
         return cg_fail(e, CG_UNAVAILABLE, "there is no guest link");
     g->stream = cg_stream_create(w->loop, w->fds.link, &stream_ops, w, e);

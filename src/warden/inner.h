@@ -50,6 +50,9 @@ struct down {
 
 enum warden_state { W_PENDING, W_BOOTING, W_RUNNING, W_STOPPING, W_DESTROYED, W_ERROR };
 
+/* Streams on which the guest tells lines by itself. */
+enum { TELL_OBSERVE, TELL_PORTS, TELL_METRICS, GUEST_TELLINGS };
+
 struct guest {
     struct cg_stream *stream;
     struct cg_link *link;
@@ -63,9 +66,9 @@ struct guest {
     struct down poweroff;
     char agent[64];
     char kernel[128];
-    char observe_text[512]; /* its `observe` object, rewritten */
-    struct cg_buf lines[3]; /* unfinished lines of observe, ports, metrics */
-    char metrics_text[512]; /* the last sample, rewritten; empty: none */
+    char observe_text[512];              /* its `observe` object, rewritten */
+    struct cg_buf lines[GUEST_TELLINGS]; /* bytes that are not taken yet */
+    char metrics_text[512];              /* the last sample, rewritten; empty: none */
     struct guest_port {
         uint16_t port;
         char text[256]; /* rewritten object */
@@ -74,7 +77,6 @@ struct guest {
     uint64_t observed; /* observe lines taken */
     uint64_t malformed, malformed_told;
     uint64_t lost; /* events that the guest said are lost */
-    size_t owed;   /* observe bytes taken while the record was busy */
     /* guest's CLOCK_MONOTONIC minus ours, by the fastest ping of late */
     int64_t clock_offset;
     int64_t clock_rtt; /* of the ping that gave it; 0: none yet */

@@ -119,7 +119,8 @@ static void count_lost(struct warden *w, const struct cg_json *o)
 {
     const struct cg_json *lost = cg_json_get(o, "lost");
     for (const struct cg_json *m = lost ? lost->child : NULL; m; m = m->next)
-        if (m->type == CG_JSON_INT && m->integer > 0 && m->integer < INT64_MAX / 1024)
+        if (fields_plain_name(m->key) && m->type == CG_JSON_INT && m->integer > 0 &&
+            m->integer < INT64_MAX / 1024)
             w->guest.lost += (uint64_t)m->integer;
 }
 
@@ -222,26 +223,47 @@ static void take_line(struct warden *w, struct cg_slice line, take_fn *take)
         w->guest.malformed++;
 }
 
-/* Takes whole lines, keeps the rest. False: a line longer than any may be. */
-static bool take_bytes(struct warden *w, struct cg_buf *rest, struct cg_slice data, take_fn *take)
+/* The streams that the guest tells lines on. What came stays in `lines` until it is taken, and only
+ * then its credit is given back, so `lines` never holds more than a window: a short line can make a
+ * long one of the record, and what the record cannot take now must wait in the guest. */
+static const struct telling {
+    const char *name;
+    take_fn *take;
+} tellings[GUEST_TELLINGS] = {
+    [TELL_OBSERVE] = {"observe", take_observed},
+    [TELL_PORTS] = {"ports", take_port},
+    [TELL_METRICS] = {"metrics", take_metrics},
+};
+
+static struct down *stream_of(struct guest *g, int which)
 {
+    return which == TELL_OBSERVE ? &g->observe : which == TELL_PORTS ? &g->ports : &g->metrics;
+}
+
+static void take_lines(struct warden *w, int which)
+{
+    struct guest *g = &w->guest;
+    struct cg_buf *b = &g->lines[which];
+    size_t at = 0;
     const char *end;
-    while ((end = memchr(data.p, '\n', data.n)) != NULL) {
-        size_t n = (size_t)(end - data.p);
-        if (rest->n == 0) {
-            take_line(w, (struct cg_slice){data.p, n}, take);
-        } else {
-            if (!cg_buf_add(rest, data.p, n))
-                return false;
-            take_line(w, cg_buf_slice(rest), take);
-            cg_buf_clear(rest);
-        }
-        if (take == take_observed)
-            w->guest.observed++;
-        data.p += n + 1;
-        data.n -= n + 1;
+    while (at < b->n && !cg_record_busy(w->record) &&
+           (end = memchr(b->p + at, '\n', b->n - at)) != NULL) {
+        size_t n = (size_t)(end - (b->p + at));
+        take_line(w, (struct cg_slice){b->p + at, n}, tellings[which].take);
+        g->observed += which == TELL_OBSERVE;
+        at += n + 1;
     }
-    return cg_buf_add(rest, data.p, data.n) && rest->n <= CG_RECORD_LINE_MAX;
+    if (at == 0)
+        return;
+    cg_buf_consume(b, at);
+    if (b->n == 0)
+        cg_buf_finish(b);
+    if (stream_of(g, which)->s) {
+        cg_link_grant(stream_of(g, which)->s, at);
+        guest_kick(w);
+    }
+    if (which == TELL_OBSERVE)
+        pass_observed(w);
 }
 
 static void garbled(struct warden *w, const char *stream)
@@ -252,55 +274,41 @@ static void garbled(struct warden *w, const char *stream)
     life_fail(w, CG_WARDEN_BAD_GUEST, &e);
 }
 
-static void grant_observed(struct warden *w)
+static void on_lines(struct warden *w, int which, struct cg_slice data)
 {
-    struct guest *g = &w->guest;
-    if (g->owed && g->observe.s && !cg_record_busy(w->record)) {
-        cg_link_grant(g->observe.s, g->owed);
-        g->owed = 0;
-        guest_kick(w);
-    }
+    struct cg_buf *b = &w->guest.lines[which];
+    CG_ASSERT(cg_buf_add(b, data.p, data.n));
+    take_lines(w, which);
+    if (b->n > CG_RECORD_LINE_MAX && !memchr(b->p, '\n', b->n))
+        garbled(w, tellings[which].name);
 }
 
 static void on_observe(struct down *d, unsigned channel, struct cg_slice data)
 {
     struct guest *g = CG_CONTAINER(d, struct guest, observe);
-    struct warden *w = CG_CONTAINER(g, struct warden, guest);
     (void)channel;
-    if (!take_bytes(w, &g->lines[0], data, take_observed)) {
-        garbled(w, "observe");
-        return;
-    }
-    g->owed += data.n;
-    grant_observed(w);
-    pass_observed(w);
-}
-
-void observe_progress(struct warden *w)
-{
-    grant_observed(w);
+    on_lines(CG_CONTAINER(g, struct warden, guest), TELL_OBSERVE, data);
 }
 
 static void on_ports(struct down *d, unsigned channel, struct cg_slice data)
 {
     struct guest *g = CG_CONTAINER(d, struct guest, ports);
-    struct warden *w = CG_CONTAINER(g, struct warden, guest);
     (void)channel;
-    if (!take_bytes(w, &g->lines[1], data, take_port))
-        garbled(w, "ports");
-    else
-        cg_link_grant(d->s, data.n);
+    on_lines(CG_CONTAINER(g, struct warden, guest), TELL_PORTS, data);
 }
 
 static void on_metrics(struct down *d, unsigned channel, struct cg_slice data)
 {
     struct guest *g = CG_CONTAINER(d, struct guest, metrics);
-    struct warden *w = CG_CONTAINER(g, struct warden, guest);
     (void)channel;
-    if (!take_bytes(w, &g->lines[2], data, take_metrics))
-        garbled(w, "metrics");
-    else
-        cg_link_grant(d->s, data.n);
+    on_lines(CG_CONTAINER(g, struct warden, guest), TELL_METRICS, data);
+}
+
+void observe_progress(struct warden *w)
+{
+    for (int which = 0; which < GUEST_TELLINGS; which++)
+        if (w->guest.lines[which].n > 0)
+            take_lines(w, which);
 }
 
 /* The stream is meant to last as long as the guest. */
@@ -311,9 +319,10 @@ static void on_observe_end(struct down *d, const struct cg_json *result)
     if (w->state != W_RUNNING || !g->link)
         return;
     const char *text = cg_json_str(cg_json_get(result, "error"), "text");
+    text = text && text[0] ? text : "the guest ended the stream";
     struct cg_jsonw *j = cg_record_begin(w->record, CG_REC_GAP, CG_SRC_HOST, NULL);
     cg_jsonw_kstr(j, "reason", "observe_off");
-    cg_jsonw_kstrn(j, "text", text ? text : "ended", CG_MIN(text ? strlen(text) : 5, (size_t)500));
+    cg_jsonw_kstrn(j, "text", text, CG_MIN(strlen(text), (size_t)500));
     cg_record_end(w->record);
     pass_observed(w);
 }

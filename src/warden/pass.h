@@ -23,6 +23,7 @@ struct pass {
     char *to;   /* owned, or NULL */
     int64_t port;
     bool quiet;
+    bool detach;
     bool recorded; /* something was written: the answer waits for it */
     bool cancelled;
     bool closed;        /* the guest has answered; `result` is what the server gets */

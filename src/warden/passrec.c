@@ -201,6 +201,7 @@ void pass_record_start(struct pass *p, const struct cg_json *o)
     if (p->quiet)
         return;
     p->recorded = p->kind->record != KIND_QUIET;
+    p->detach = cg_json_bool(o, "detach", false);
     const struct cg_json *pty = cg_json_get(o, "pty");
     bool attach = cg_streq(p->kind->name, "attach");
     if (p->kind->record == KIND_COMMAND && pty && pty->type == CG_JSON_OBJ)
@@ -256,10 +257,15 @@ static uint64_t record_exit(struct pass *p)
     struct cg_jsonw *j = cg_record_begin(p->w->record, CG_REC_COMMAND, CG_SRC_HOST, session_of(p));
     CG_OWN(cg_drop_json)
     struct cg_json *o = p->result.full ? NULL : cg_json_parse(cg_buf_slice(&p->result), NULL, NULL);
-    bool gone_on = cg_json_bool(o, "detached", false) || cg_json_bool(o, "taken_over", false);
-    cg_jsonw_kstr(j, "phase", gone_on ? "detached" : "exit");
+    /* without an exit code the stream ended before the command: it goes on (or was taken over by
+     * another stream), or is being killed because its caller went away */
+    bool ended = p->failed || cg_json_get(o, "exit_code");
+    bool killed = !ended && p->cancelled && !p->detach;
+    cg_jsonw_kstr(j, "phase", ended || killed ? "exit" : "detached");
     cg_jsonw_kstr(j, "exec_id", p->exec_id);
     put_result(p, j);
+    if (killed)
+        cg_jsonw_kbool(j, "cancelled", true);
     cg_jsonw_kuint(j, "bytes_in", p->bytes[CG_LINK_STDIN]);
     cg_jsonw_kuint(j, "bytes_out", p->bytes[CG_LINK_STDOUT]);
     cg_jsonw_kuint(j, "bytes_err", p->bytes[CG_LINK_STDERR]);

@@ -189,7 +189,6 @@ struct warden *cg_warden_create(uv_loop_t *loop, const char *id, const struct cg
     w->loop = loop;
     w->fds = *fds;
     w->record_dir = -1;
-    cg_buf_init(&w->guest.lines[0], 0);
     if (!read_config(w, id, e) || !open_record(w, e) || !start_egress(w, e) ||
         !cg_fd_set_nonblock(w->fds.control, true, e)) {
         cg_warden_destroy(w);

@@ -17,6 +17,10 @@ import wardens
 from wardens import Warden
 
 
+SANITIZED = b"__asan_init" in wardens.WARDEN.read_bytes() if wardens.WARDEN.exists() else False
+counts_memory = pytest.mark.skipif(SANITIZED, reason="sanitizers have memory of their own")
+
+
 @pytest.fixture
 def warden():
     with Warden() as w:
@@ -34,6 +38,13 @@ def run(link, *argv, stdin=None, **options):
 
 def of_type(lines, kind, **data):
     return [e for e in lines if e["type"] == kind and all(e["data"].get(k) == v for k, v in data.items())]
+
+
+def go_on(stream):
+    """Gives back the credit of a stream that has used up all of it."""
+    product.wait_for("the window is used up", lambda: len(stream.out[1]) == linklib.WINDOW, 30)
+    stream.grant = True
+    stream.link.write(stream.number, linklib.CREDIT, struct.pack("<I", linklib.WINDOW))
 
 
 # --- life ---
@@ -168,6 +179,7 @@ def test_large_bytes_pass_both_ways_unchanged(warden):
     assert bytes(stream.out[1]) == blob
 
 
+@counts_memory
 def test_a_reader_that_stops_holds_the_command_back_and_costs_no_memory(warden):
     link = warden.start()
     before = warden.rss_kib()
@@ -182,8 +194,7 @@ def test_a_reader_that_stops_holds_the_command_back_and_costs_no_memory(warden):
     assert all(len(s.out[1]) <= linklib.WINDOW and s.result is None for s in streams)
     assert warden.rss_kib() - before < 8 * 700 + 2000
     for stream in streams:
-        stream.grant = True
-        link.write(stream.number, linklib.CREDIT, struct.pack("<I", len(stream.out[1])))
+        go_on(stream)
     for stream in streams:
         assert stream.closed(120)["exit_code"] == 0
         assert len(stream.out[1]) == 50000000
@@ -204,8 +215,9 @@ def test_cancel_kills_the_command_and_its_end_is_recorded(warden):
     stream = link.open("exec", argv=["sleep", "100"], user="root", exec_id="victim")
     stream.accepted()
     stream.cancel()
-    assert stream.closed()["exit_code"] > 128
-    assert of_type(warden.record(), "command", phase="exit", exec_id="victim")
+    assert "exit_code" not in stream.closed()
+    assert of_type(warden.record(), "command", phase="exit", exec_id="victim")[0]["data"]["cancelled"] is True
+    product.wait_for("it is gone", lambda: link.call("execs")["execs"] == [], 20)
 
 
 def test_files_go_in_and_out_and_stand_in_the_record(warden):
@@ -272,12 +284,12 @@ def test_a_slow_reader_of_events_gets_every_line_in_the_end(warden):
     link = warden.start()
     slow = warden.connect().open("events", after_seq=0)
     slow.grant = False
-    for i in range(3000):
-        link.open("append", type="claim", data={"n": i, "pad": "x" * 200})
+    for i in range(0, 3000, 500):
+        batch = [link.open("append", type="claim", data={"n": i + k, "pad": "x" * 200}) for k in range(500)]
+        assert all("seq" in stream.closed() for stream in batch)
     product.wait_for("all appended", lambda: link.call("status")["durable_seq"] > 3000, 30)
     assert len(slow.out[1]) <= linklib.WINDOW
-    slow.grant = True
-    slow.link.write(slow.number, linklib.CREDIT, struct.pack("<I", len(slow.out[1])))
+    go_on(slow)
     last = link.call("status")["durable_seq"]
     product.wait_for("the slow reader has all", lambda: bytes(slow.out[1]).count(b"\n") >= last, 30)
     seqs = [e["seq"] for e in wardens.lines(slow)]
@@ -465,6 +477,7 @@ def test_a_guest_that_breaks_the_links_rules_ends_as_error(hostile, name):
     assert last["data"]["text"]
 
 
+@counts_memory
 def test_a_flood_of_observed_lines_is_held_by_credit_and_no_line_is_lost(hostile):
     hostile.boot()
     hostile.starting.closed()
@@ -510,6 +523,7 @@ def test_a_second_warden_on_the_same_record_does_not_start(warden):
         second.dir = second.dir / "nothing"
 
 
+@counts_memory
 def test_memory_stays_small(warden):
     link = warden.start()
     for _ in range(200):

@@ -69,9 +69,8 @@ class Warden:
         path = self.dir / "agent.sock"
         self.agent = subprocess.Popen([str(AGENT), "--link-socket", str(path), "--workspace", str(self.dir / "workspace")],
                                       stderr=subprocess.DEVNULL)
-        product.wait_for("the agent listens", path.exists, 10)
         sock = socket.socket(socket.AF_UNIX)
-        sock.connect(str(path))
+        product.wait_for("the agent listens", lambda: path.exists() and sock.connect_ex(str(path)) == 0, 10)
         self.pump = subprocess.Popen(["/usr/bin/python3", "-c", PUMP, str(self.guest.fileno()), str(sock.fileno())],
                                      pass_fds=[self.guest.fileno(), sock.fileno()])
         sock.close()

@@ -19,8 +19,8 @@ struct tar_entry {
 
 /* Reads a header block; *zero is set for an all-zero block (the end). CG_PROTOCOL when it is no
  * header. */
-CG_MUST_USE bool tar_parse(const unsigned char block[TAR_BLOCK], struct tar_entry *out, bool *zero,
-                           struct cg_err *e);
+CG_MUST_USE bool tar_parse(const unsigned char b[TAR_BLOCK], struct tar_entry *e, bool *zero,
+                           struct cg_err *err);
 
 /* Applies the records of a pax extended header (path, linkpath, size, mtime). */
 CG_MUST_USE bool tar_apply_pax(struct cg_slice records, struct tar_entry *e, bool *has_path,

@@ -69,7 +69,7 @@ static void put_uint(struct cg_jsonw *w, const char *key, uint64_t v)
  * root itself. False when it had to leave names out. */
 static bool turn_round(const char *text, size_t n, char *out)
 {
-    size_t start[NAMES_MAX], names = 0, used = 0;
+    size_t start[NAMES_MAX] = {0}, names = 0, used = 0;
     bool whole = n == 0 || text[n - 1] == '\0';
 
     for (size_t at = 0; at < n && names < NAMES_MAX; names++) {

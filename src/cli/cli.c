@@ -220,8 +220,9 @@ int verb_sandboxes(int argc, char **argv)
     if (strcmp(argv[1], "create") == 0)
         return verb_run(argc - 1, argv + 1);
     for (size_t i = 0; i < CG_COUNT(allowed); i++) {
-        if (strcmp(argv[1], allowed[i]) == 0)
-            return cg_verb_find(argv[1])->run(argc - 1, argv + 1);
+        const struct cg_verb *v = strcmp(argv[1], allowed[i]) == 0 ? cg_verb_find(argv[1]) : NULL;
+        if (v)
+            return v->run(argc - 1, argv + 1);
     }
     return cli_usage("sandboxes does not know \"%s\": list, create, destroy, connect, exec, logs",
                      argv[1]);

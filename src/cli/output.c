@@ -166,7 +166,7 @@ bool cli_flags(int argc, char **argv, const struct cli_flag *flags, char **words
             *f->set = true;
         if (f->text)
             *f->text = value;
-        if (f->list)
+        if (f->list && value)
             cg_buf_add(f->list, value, strlen(value) + 1);
     }
     return true;

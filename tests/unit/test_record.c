@@ -202,6 +202,7 @@ static void test_a_torn_end_is_cut_and_told(void **state)
     struct cg_err e = CG_ERR_INIT;
     const char *last = memrchr(whole, '\n', n - 1);
     const char *first = memchr(whole, '\n', n);
+    size_t head_n = (size_t)(first - whole) + 1;
     for (size_t keep = (size_t)(last - whole) + 2; keep < n; keep += 7) {
         assert_true(cg_fs_replace(path, whole, keep, 0640, &e));
         r = must_open(f);
@@ -217,7 +218,7 @@ static void test_a_torn_end_is_cut_and_told(void **state)
     }
     /* a page of zeros, as a crash of the machine leaves it */
     CG_OWN(cg_drop_free) char *zeros = cg_alloc(n + 4096);
-    memcpy(zeros, whole, (size_t)(first - whole) + 1);
+    memcpy(zeros, whole, head_n);
     assert_true(cg_fs_replace(path, zeros, n + 4096, 0640, &e));
     r = must_open(f);
     assert_int_equal(cg_record_durable(r), 0);

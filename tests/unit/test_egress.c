@@ -1,0 +1,225 @@
+/* The policy decides about numbers, not about texts; the resolver's messages are strict. */
+#include "check.h"
+
+#include <string.h>
+
+#include "egress/dnsmsg.h"
+#include "egress/policy.h"
+
+static void test_rules_are_read_strictly(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        uint32_t address;
+        unsigned prefix;
+        unsigned port;
+    } good[] = {
+        {"0.0.0.0/0", 0, 0, 0},
+        {"192.0.2.1", 0xc0000201, 32, 0},
+        {"192.0.2.1:443", 0xc0000201, 32, 443},
+        {"10.0.0.0/8:65535", 0x0a000000, 8, 65535},
+        {"255.255.255.254/31", 0xfffffffe, 31, 0},
+    };
+    for (size_t i = 0; i < CG_COUNT(good); i++) {
+        struct cg_egress_rule r;
+        struct cg_err e = CG_ERR_INIT;
+        char text[CG_EGRESS_RULE_TEXT];
+        assert_true(cg_egress_rule_parse(good[i].text, &r, &e));
+        assert_int_equal(r.address, good[i].address);
+        assert_int_equal(r.prefix, good[i].prefix);
+        assert_int_equal(r.port, good[i].port);
+        cg_egress_rule_format(&r, text);
+        struct cg_egress_rule again;
+        assert_true(cg_egress_rule_parse(text, &again, &e));
+        assert_int_equal(again.address, r.address);
+    }
+    static const char *const bad[] = {
+        "",           "1.2.3",       "1.2.3.4.5",     "1.2.3.256",
+        "01.2.3.4",   "0x1.2.3.4",   "1.2.3.4/33",    "1.2.3.4/",
+        "1.2.3.4/08", "1.2.3.4:0",   "1.2.3.4:65536", "1.2.3.4 ",
+        " 1.2.3.4",   "1.2.3.4/8",   "10.0.0.1/8",    "::1",
+        "localhost",  "1.2.3.4:80x", "1.2.3.4%eth0",  "+1.2.3.4",
+        "1.2.3.4/-1", "16909060",
+    };
+    for (size_t i = 0; i < CG_COUNT(bad); i++) {
+        struct cg_egress_rule r;
+        struct cg_err e = CG_ERR_INIT;
+        if (cg_egress_rule_parse(bad[i], &r, &e))
+            fail_msg("\"%s\" was taken", bad[i]);
+        assert_int_equal(e.code, CG_INVALID);
+    }
+}
+
+static struct cg_egress_policy policy_of(const char *const *rules)
+{
+    struct cg_egress_policy p = {.nrules = 0};
+    struct cg_err e = CG_ERR_INIT;
+    for (; *rules; rules++)
+        assert_true(cg_egress_rule_parse(*rules, &p.rules[p.nrules++], &e));
+    return p;
+}
+
+static void test_the_edges_of_a_network_are_its_first_and_last_address(void **state)
+{
+    (void)state;
+    static const char *const rules[] = {"10.1.2.128/25", "192.0.2.6/31:80", "203.0.113.9/32", NULL};
+    struct cg_egress_policy p = policy_of(rules);
+    static const struct {
+        uint32_t address;
+        uint16_t port;
+        bool allow;
+    } cases[] = {
+        {0x0a01027f, 1, false},  {0x0a010280, 1, true},   {0x0a0102ff, 65535, true},
+        {0x0a010300, 1, false},  {0xc0000206, 80, true},  {0xc0000207, 80, true},
+        {0xc0000208, 80, false}, {0xc0000206, 81, false}, {0xcb007109, 22, true},
+        {0xcb00710a, 22, false}, {0xcb007109, 0, false},  {0x7f000001, 22, false},
+        {0, 22, false},          {0xffffffff, 22, false},
+    };
+    for (size_t i = 0; i < CG_COUNT(cases); i++) {
+        struct cg_egress_verdict v = cg_egress_decide(&p, cases[i].address, cases[i].port);
+        if (v.allow != cases[i].allow)
+            fail_msg("case %zu", i);
+    }
+}
+
+static void test_nothing_is_allowed_without_a_rule(void **state)
+{
+    (void)state;
+    struct cg_egress_policy p = {.nrules = 0};
+    assert_false(cg_egress_decide(&p, 0x01020304, 80).allow);
+}
+
+/* The rule must hold for the address that is dialled, not for the one that the guest named. */
+static void test_a_hosts_address_is_judged_by_where_it_leads(void **state)
+{
+    (void)state;
+    static const char *const rules[] = {"172.30.0.1", "127.0.0.1:9418", NULL};
+    struct cg_egress_policy p = policy_of(rules);
+    p.hosts[p.nhosts++] = (struct cg_egress_host){
+        .name = "host.caged.internal", .address = 0xac1e0001, .to = 0x7f000001};
+    struct cg_egress_verdict v = cg_egress_decide(&p, 0xac1e0001, 9418);
+    assert_true(v.allow);
+    assert_int_equal(v.address, 0x7f000001);
+    assert_false(cg_egress_decide(&p, 0xac1e0001, 22).allow);
+    assert_non_null(cg_egress_find_host(&p, "host.caged.internal"));
+    assert_null(cg_egress_find_host(&p, "caged.internal"));
+}
+
+static void test_names_have_one_form(void **state)
+{
+    (void)state;
+    char out[CG_EGRESS_NAME];
+    assert_true(cg_egress_name_parse("Host.Caged.INTERNAL.", out));
+    assert_string_equal(out, "host.caged.internal");
+    static const char *const bad[] = {
+        "",
+        ".",
+        "a..b",
+        ".a",
+        "a b",
+        "a\nb",
+        "a/b",
+        "a%00b",
+        "a@b",
+        "[::1]",
+        "\xc3\xbc",
+        "a..",
+        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"};
+    for (size_t i = 0; i < CG_COUNT(bad); i++)
+        assert_false(cg_egress_name_parse(bad[i], out));
+}
+
+static const unsigned char plain_query[] = "\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00"
+                                           "\x07"
+                                           "eXample\x03"
+                                           "com\x00\x00\x01\x00\x01";
+
+static void test_a_denied_name_does_not_exist(void **state)
+{
+    (void)state;
+    struct cg_dns_query q;
+    enum cg_dns_rcode rcode;
+    unsigned char out[CG_DNS_ANSWER_MAX];
+    size_t n = sizeof plain_query - 1;
+    assert_int_equal(cg_dns_parse(plain_query, n, &q, &rcode), CG_DNS_QUERY);
+    assert_string_equal(q.name, "example.com");
+    assert_true(q.plain);
+    assert_int_equal(cg_dns_answer(plain_query, &q, CG_DNS_NXDOMAIN, NULL, out), n);
+    assert_memory_equal(out, "\x12\x34\x81\x83\x00\x01\x00\x00\x00\x00\x00\x00", 12);
+    assert_memory_equal(out + 12, plain_query + 12, n - 12);
+}
+
+static void test_a_static_name_has_its_address(void **state)
+{
+    (void)state;
+    struct cg_dns_query q;
+    enum cg_dns_rcode rcode;
+    unsigned char out[CG_DNS_ANSWER_MAX];
+    const uint32_t address = 0xac1e0001;
+    size_t n = sizeof plain_query - 1;
+    assert_int_equal(cg_dns_parse(plain_query, n, &q, &rcode), CG_DNS_QUERY);
+    assert_int_equal(cg_dns_answer(plain_query, &q, CG_DNS_OK, &address, out), n + 16);
+    assert_memory_equal(out + 2, "\x81\x80\x00\x01\x00\x01", 6);
+    assert_memory_equal(out + n + 12, "\xac\x1e\x00\x01", 4);
+}
+
+static void test_what_is_no_plain_question_is_refused_or_not_answered(void **state)
+{
+    (void)state;
+    struct cg_dns_query q;
+    enum cg_dns_rcode rcode;
+    unsigned char m[sizeof plain_query + 8];
+    size_t n = sizeof plain_query - 1;
+    for (size_t cut = 0; cut < n; cut++) {
+        enum cg_dns_got got = cg_dns_parse(plain_query, cut, &q, &rcode);
+        assert_int_equal(got, cut < CG_DNS_HEADER ? CG_DNS_DROP : CG_DNS_BAD);
+    }
+    static const struct {
+        size_t at;
+        unsigned char value;
+        enum cg_dns_got got;
+    } cases[] = {
+        {2, 0x81, CG_DNS_DROP}, /* an answer: never answered, so that two resolvers cannot loop */
+        {2, 0x29, CG_DNS_BAD},  /* UPDATE */
+        {5, 0, CG_DNS_BAD},     /* no question */
+        {5, 2, CG_DNS_BAD},     /* two */
+        {7, 1, CG_DNS_BAD},     /* a question that brings answers */
+        {12, 0xc0, CG_DNS_BAD}, /* a pointer */
+        {12, 64, CG_DNS_BAD},   /* a label too long */
+    };
+    for (size_t i = 0; i < CG_COUNT(cases); i++) {
+        memcpy(m, plain_query, n);
+        m[cases[i].at] = cases[i].value;
+        assert_int_equal(cg_dns_parse(m, n, &q, &rcode), cases[i].got);
+    }
+}
+
+static void test_strange_bytes_in_names_are_told_as_numbers(void **state)
+{
+    (void)state;
+    struct cg_dns_query q;
+    enum cg_dns_rcode rcode;
+    static const unsigned char m[] = "\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00"
+                                     "\x05"
+                                     "a\x00\n\x1b.\x00\x00\x10\x00\x01";
+    assert_int_equal(cg_dns_parse(m, sizeof m - 1, &q, &rcode), CG_DNS_QUERY);
+    assert_string_equal(q.name, "a\\000\\010\\027\\046");
+    assert_false(q.plain);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_rules_are_read_strictly),
+        cmocka_unit_test(test_the_edges_of_a_network_are_its_first_and_last_address),
+        cmocka_unit_test(test_nothing_is_allowed_without_a_rule),
+        cmocka_unit_test(test_a_hosts_address_is_judged_by_where_it_leads),
+        cmocka_unit_test(test_names_have_one_form),
+        cmocka_unit_test(test_a_denied_name_does_not_exist),
+        cmocka_unit_test(test_a_static_name_has_its_address),
+        cmocka_unit_test(test_what_is_no_plain_question_is_refused_or_not_answered),
+        cmocka_unit_test(test_strange_bytes_in_names_are_told_as_numbers),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

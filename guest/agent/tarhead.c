@@ -155,6 +155,7 @@ static bool put_header(struct cg_buf *out, const struct tar_entry *e, const char
     int64_t mtime = e->mtime_s < 0 ? 0 : e->mtime_s & 0x1ffffffff;
     snprintf((char *)b + MTIME, 12, "%011llo", (unsigned long long)mtime);
     b[TYPE] = (unsigned char)e->type;
+    /* NOLINTNEXTLINE(bugprone-not-null-terminated-result): a field of fixed width */
     memcpy(b + MAGIC, "ustar\00000", 8);
     snprintf((char *)b + SUM, 7, "%06o", checksum(b));
     b[SUM + 7] = ' ';

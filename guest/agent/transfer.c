@@ -94,7 +94,7 @@ static void open_read(struct task *task, const struct cg_json *request)
 {
     struct read_task *t = (struct read_task *)task;
     t->fd = -1;
-    struct stat st;
+    struct stat st = {0};
     struct cg_err e = CG_ERR_INIT;
     if (!read_open(t, request, &st, &e)) {
         task_fail(task, &e);

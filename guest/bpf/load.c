@@ -39,7 +39,7 @@ static void add_hook(struct cg_part *p, enum cg_obs_hook hook, int prog_fd)
     if (log) {                                                                                     \
         s->ctx.log_level = 1;                                                                      \
         s->ctx.log_size = LOG_BYTES;                                                               \
-        s->ctx.log_buf = (uint64_t)(uintptr_t)log;                                                 \
+        s->ctx.log_buf = (uint64_t)(uintptr_t)(log);                                               \
     }                                                                                              \
     int err = type##__load(s);                                                                     \
     if (err) {                                                                                     \

@@ -195,7 +195,7 @@ static bool rate_fine(struct cg_api *a, struct cg_http_req *r, const struct cg_s
     cg_http_add_header(r, "X-RateLimit-Limit", text);
     cg_snprintf(text, sizeof text, "%u", w->used >= shown ? 0 : shown - w->used);
     cg_http_add_header(r, "X-RateLimit-Remaining", text);
-    cg_snprintf(text, sizeof text, "%lld", (long long)(w->start_s + WINDOW_S));
+    cg_snprintf(text, sizeof text, "%lld", (long long)w->start_s + WINDOW_S);
     cg_http_add_header(r, "X-RateLimit-Reset", text);
     return !limit || w->used <= limit;
 }

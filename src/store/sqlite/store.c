@@ -85,6 +85,8 @@ static int64_t pragma_int(sqlite3 *db, const char *sql)
 static bool migrate(sqlite3 *db, struct cg_err *e)
 {
     int64_t have = pragma_int(db, "PRAGMA user_version");
+    if (have < 0)
+        return sql_fail(db, e, "read user_version");
     if (have > (int64_t)CG_COUNT(migrations))
         return cg_fail(
             e, CG_CONFLICT,

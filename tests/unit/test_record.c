@@ -201,8 +201,7 @@ static void test_a_torn_end_is_cut_and_told(void **state)
     cg_snprintf(path, sizeof path, "%s/000001.jsonl", f->path);
     struct cg_err e = CG_ERR_INIT;
     const char *last = memrchr(whole, '\n', n - 1);
-    const char *first = memchr(whole, '\n', n);
-    size_t head_n = (size_t)(first - whole) + 1;
+    size_t head_n = strcspn(whole, "\n") + 1;
     for (size_t keep = (size_t)(last - whole) + 2; keep < n; keep += 7) {
         assert_true(cg_fs_replace(path, whole, keep, 0640, &e));
         r = must_open(f);

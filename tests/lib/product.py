@@ -88,7 +88,7 @@ class Server:
         self.pid = self.info["pid"]
         self.url = "http://" + self.info["listen"]
         self.key = (self.state / "owner.key").read_text().strip()
-        self.http = httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {self.key}"}, timeout=400)
+        self.http = httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {self.key}"}, timeout=1000)
 
     def log(self):
         path = self.state / "server.log"

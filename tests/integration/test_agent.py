@@ -26,7 +26,7 @@ def agent(tmp_path):
     tmp_path.chmod(0o755)
     path = tmp_path / "link.sock"
     process = subprocess.Popen([str(AGENT), "--link-socket", str(path), "--workspace", str(workspace)])
-    product.wait_for("the agent listens", path.exists, 10)
+    product.wait_for("the agent listens", path.exists, 60)
     link = linklib.Link.connect(path)
     assert "agent" in link.call("setup", sandbox_id="t", env={"FROM_SETUP": "yes"})
     # pytest's folders are closed to other users: files are handled as root, too
@@ -50,7 +50,7 @@ def run(link, *argv, stdin=None, **options):
 def test_nothing_but_metrics_is_served_before_setup(tmp_path):
     path = tmp_path / "link.sock"
     process = subprocess.Popen([str(AGENT), "--link-socket", str(path), "--workspace", str(tmp_path)])
-    product.wait_for("the agent listens", path.exists, 10)
+    product.wait_for("the agent listens", path.exists, 60)
     link = linklib.Link.connect(path)
     assert link.call("exec", argv=["true"])["error"]["code"] == "unavailable"
     assert link.call("metrics")["memory_total_mb"] > 0
@@ -347,7 +347,7 @@ def test_bad_requests_are_refused_and_named(agent, request_):
 def test_garbage_on_the_link_ends_it_cleanly(tmp_path):
     path = tmp_path / "link.sock"
     process = subprocess.Popen([str(AGENT), "--link-socket", str(path), "--workspace", str(tmp_path)])
-    product.wait_for("the agent listens", path.exists, 10)
+    product.wait_for("the agent listens", path.exists, 60)
     sock = socket.socket(socket.AF_UNIX)
     sock.connect(str(path))
     sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 20)

@@ -125,8 +125,11 @@ void boot_probe(void); /* caged.probe=1: real work, a line on the console, power
 void net_start(void);
 void cgroup_init(void);
 
-/* The plain program of docs/guest-agent.md: newline-delimited JSON on a unix socket. */
-int legacy_main(int argc, char **argv);
+/* The plain program of docs/guest-agent.md: newline-delimited JSON on a unix socket. Both return
+ * the exit code. */
+struct options;
+int legacy_serve(const struct options *o);
+int legacy_subscribe(const char *socket_path);
 
 void agent_log(const char *fmt, ...) CG_PRINTF(1, 2);
 

@@ -12,6 +12,7 @@
 
 #include "base/fs.h"
 #include "guest/agent/agent.h"
+#include "guest/agent/options.h"
 
 struct agent agent = {.workspace = "/workspace", .env = {.max = 64 * 1024}};
 
@@ -112,13 +113,22 @@ int main(int argc, char **argv)
 {
     if (getpid() == 1)
         run_guest();
-    const char *workspace = "/workspace";
-    const char *link_socket = NULL;
-    for (int i = 1; i + 1 < argc; i++) {
-        if (strcmp(argv[i], "--link-socket") == 0)
-            link_socket = argv[i + 1];
-        if (strcmp(argv[i], "--workspace") == 0)
-            workspace = argv[i + 1];
+    struct options o;
+    struct cg_err e = CG_ERR_INIT;
+    if (!options_read(argc, argv, &o, &e)) {
+        fprintf(stderr,
+                "caged-agent: %s\n"
+                "usage: caged-agent [--workspace DIR] [--socket PATH] [--heartbeat-interval 5s]\n"
+                "                   [--metrics-interval 10s] [--log-level info] [--subscribe]\n"
+                "                   [--link-socket PATH] [--version]\n",
+                e.text);
+        return 2;
     }
-    return link_socket ? run_on_socket(link_socket, workspace) : legacy_main(argc, argv);
+    if (o.version) {
+        printf("caged-agent %s\n", CG_VERSION);
+        return 0;
+    }
+    if (o.subscribe)
+        return legacy_subscribe(o.socket);
+    return o.link_socket ? run_on_socket(o.link_socket, o.workspace) : legacy_serve(&o);
 }

@@ -27,13 +27,13 @@ struct dns_conn {
 static void tell_query(struct cg_egress *g, const struct cg_dns_query *q, bool known,
                        const char *transport)
 {
-    CG_OWN(cg_drop_buf) struct cg_buf b;
-    struct cg_jsonw j;
-    char type[16];
     if (!egress_token(&g->dns_tokens)) {
         g->dns_untold++;
         return;
     }
+    CG_OWN(cg_drop_buf) struct cg_buf b;
+    struct cg_jsonw j;
+    char type[16];
     cg_buf_init(&b, 8192);
     cg_jsonw_init(&j, &b);
     cg_dns_type_name(q->type, type);

@@ -349,6 +349,6 @@ def test_garbage_on_the_link_ends_it_cleanly(tmp_path):
     process = subprocess.Popen([str(AGENT), "--link-socket", str(path), "--workspace", str(tmp_path)])
     product.wait_for("the agent listens", path.exists, 60)
     sock = socket.socket(socket.AF_UNIX)
-    sock.connect(str(path))
+    product.wait_for("it listens", lambda: sock.connect_ex(str(path)) == 0, 30)
     sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 20)
     assert process.wait(10) == 0

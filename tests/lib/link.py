@@ -4,6 +4,7 @@ import json
 import socket
 import struct
 import threading
+import time
 
 HELLO, OPEN, ACCEPT, DATA, EOF, CREDIT, CONTROL, CLOSE, CANCEL, PING, PONG = range(1, 12)
 WINDOW = 262144
@@ -76,9 +77,17 @@ class Link:
 
     @classmethod
     def connect(cls, path):
-        sock = socket.socket(socket.AF_UNIX)
-        sock.connect(str(path))
-        return cls(sock)
+        deadline = time.monotonic() + 30
+        while True:  # the path is there a moment before anybody listens
+            sock = socket.socket(socket.AF_UNIX)
+            try:
+                sock.connect(str(path))
+                return cls(sock)
+            except ConnectionRefusedError:
+                sock.close()
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
 
     def write(self, stream, kind, payload, flags=0):
         with self.lock:

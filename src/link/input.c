@@ -248,9 +248,8 @@ bool cg_link_feed(struct cg_link *l, const char *p, size_t n, struct cg_err *e)
         }
         p += used;
         n -= used;
-        /* a frame whose header is complete and whose payload is empty needs no more bytes */
-        if (n == 0 && l->in.n == CG_LINK_HEADER &&
-            cg_frame_get((const unsigned char *)l->in.p).length == 0 && !l->dead) {
+        /* a whole header is judged at once, and a frame without payload needs no more bytes */
+        if (n == 0 && l->in.n == CG_LINK_HEADER && !l->dead) {
             if (!take(l, p, 0, &used, e)) {
                 cg_link_fail(l, e);
                 return false;

@@ -174,7 +174,7 @@ static void open_live(struct source *src)
 {
     struct cg_err e = CG_ERR_INIT;
     char request[96];
-    if (src->call.s || src->sb->status != CG_STATUS_RUNNING || !src->sb->warden)
+    if (src->call.s || src->final || !src->sb->warden)
         return;
     cg_snprintf(request, sizeof request, "{\"kind\":\"events\",\"after_seq\":%llu}",
                 (unsigned long long)src->seq);

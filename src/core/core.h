@@ -179,6 +179,7 @@ CG_MUST_USE char *cg_sandbox_dir(const struct cg_sandbox *sb);
 
 void cg_sandbox_set_status(struct cg_sandbox *sb, enum cg_status to);
 void cg_sandbox_phase(struct cg_sandbox *sb, const char *phase, int percent);
+void cg_sandbox_changed(struct cg_sandbox *sb); /* tells the listeners */
 /* Replaces an owned text. */
 void cg_sandbox_text(char **to, const char *text);
 void cg_sandbox_save(struct cg_sandbox *sb, cg_store_done *done, void *ctx);

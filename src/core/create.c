@@ -305,7 +305,7 @@ static bool ask_jail(struct cg_creation *n, struct cg_err *e)
         cg_drop_fd(&n->fds[i]);
     if (!ok) {
         close(pair[0]);
-        return false;
+        return cg_wrap(e, "the jail's broker is gone: restart the server, sandboxes run on");
     }
     cg_strlcpy(sb->accel, sizeof sb->accel, cg_accel_name(c->accel));
     cg_sandbox_watch_keeper(sb, pair[0]);

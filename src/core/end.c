@@ -72,6 +72,7 @@ static bool retry_now(struct cg_sandbox *sb)
     }
     if (cg_sandbox_connect(sb, NULL)) {
         cg_log(CG_LOG_INFO, CG_EVENT("warden.reconnected"), CG_S("id", sb->id));
+        cg_sandbox_changed(sb); /* streams go on */
         return true;
     }
     if (++sb->reconnects <= RECONNECTS_MAX)

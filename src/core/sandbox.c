@@ -169,7 +169,7 @@ void cg_sandbox_write(struct cg_sandbox *sb, struct cg_jsonw *w)
 bool cg_sandbox_usable(const struct cg_sandbox *sb, struct cg_err *e)
 {
     if (sb->status != CG_STATUS_RUNNING)
-        return cg_fail(e, CG_CONFLICT, "sandbox %s is %s, not running", sb->id,
+        return cg_fail(e, CG_CONFLICT, "sandbox %s is in state %s, not running", sb->id,
                        cg_status_name(sb->status));
     if (sb->destroying)
         return cg_fail(e, CG_CONFLICT, "sandbox %s is being ended", sb->id);

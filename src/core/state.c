@@ -34,7 +34,7 @@ bool cg_status_may(enum cg_status from, enum cg_status to)
     return may[from][to];
 }
 
-static void tell_listeners(struct cg_sandbox *sb)
+void cg_sandbox_changed(struct cg_sandbox *sb)
 {
     for (struct cg_listener *l = sb->core->listeners, *next; l; l = next) {
         next = l->next;
@@ -54,12 +54,12 @@ void cg_sandbox_set_status(struct cg_sandbox *sb, enum cg_status to)
     } else {
         sb->stopped_wall = sb->stopped_wall ? sb->stopped_wall : cg_wall_ns();
     }
-    tell_listeners(sb);
+    cg_sandbox_changed(sb);
 }
 
 void cg_sandbox_phase(struct cg_sandbox *sb, const char *phase, int percent)
 {
     cg_strlcpy(sb->phase, sizeof sb->phase, phase);
     sb->percent = percent;
-    tell_listeners(sb);
+    cg_sandbox_changed(sb);
 }

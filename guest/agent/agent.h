@@ -20,7 +20,7 @@ struct agent {
     const char *workspace; /* "/workspace" */
     bool in_vm;            /* PID 1 of a guest; else a plain program */
     bool ready;            /* `setup` has been answered */
-    uint64_t observed;     /* observation lines handed to the stream so far */
+    uint64_t observed;     /* observation lines handed to the observe stream that is open */
     struct cg_buf env;     /* KEY=value\0 for every process, from `setup` */
 };
 
@@ -60,8 +60,8 @@ void task_accept(struct task *t, struct cg_slice info);
 /* Something was queued on the link from outside of its handlers: get it written. */
 void session_kick(void);
 
-/* Serves the link on a descriptor until it ends. For a virtio port `reopen` keeps waiting for the
- * host; for sockets the session ends. */
+/* Serves the link on a descriptor, which is the session's from here on. Sockets end with the other
+ * side; a virtio port stays, and each host that comes begins anew with HELLO and `setup`. */
 void session_start(int fd);
 bool session_alive(void);
 
@@ -95,9 +95,19 @@ bool outbox_pump(struct outbox *o, struct cg_link_stream *s, unsigned channel);
 CG_MUST_USE bool request_check(const struct cg_json *request, const char *const *members,
                                struct cg_err *e);
 
-/* The request's "path" made absolute against the workspace; CG_INVALID without or with NUL. */
+/* The request's "path" made absolute against the workspace, without slashes at its end;
+ * CG_INVALID without or with NUL. */
 CG_MUST_USE bool request_path(const struct cg_json *request, const char *member, char *out,
                               size_t size, struct cg_err *e);
+
+/* What every fs and tar kind begins with: checks the members, finds the user, enters its rights
+ * (true: the caller leaves them with user_leave) and the place of "path", below "beneath" if that
+ * is given. `out` was initialised and is the caller's to finish either way. */
+struct place;
+struct user;
+CG_MUST_USE bool request_enter(const struct cg_json *request, const char *const *members,
+                               const char *member, struct user *user, struct place *out,
+                               struct cg_err *e);
 
 /* --- parts, each in a file of its own --- */
 

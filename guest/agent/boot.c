@@ -198,10 +198,9 @@ static void switch_root(void)
              chdir("/") == 0,
          "enter the root");
     mount_at("tmpfs", "tmpfs", "/run", MS_NOSUID | MS_NODEV, "mode=0755,size=16m");
-    mount_at("tmpfs", "tmpfs", "/tmp", MS_NOSUID | MS_NODEV, "mode=1777");
-    umount("/tmp"); /* /tmp lies on the disk: it may have to hold more than memory does */
-    mkdir("/tmp", 01777);
-    chmod("/tmp", 01777);
+    /* /tmp lies on the disk: it may have to hold more than memory does */
+    if ((mkdir("/tmp", 01777) != 0 && errno != EEXIST) || chmod("/tmp", 01777) != 0)
+        agent_log("/tmp: %s", strerror(errno));
 }
 
 static void protect_self(void)
@@ -243,7 +242,7 @@ int boot_open_link(void)
             snprintf(path, sizeof path, "/sys/class/virtio-ports/%s/name", entry->d_name);
             CG_OWN(cg_drop_free) char *name = NULL;
             if (entry->d_name[0] == '.' || !cg_fs_slurp(path, 256, &name, NULL, NULL) ||
-                !cg_has_prefix(name, "caged.link"))
+                strcmp(name, "caged.link\n") != 0)
                 continue;
             snprintf(path, sizeof path, "/dev/%s", entry->d_name);
             /* nobody else opens the port while we hold it: virtio_console allows one opener */

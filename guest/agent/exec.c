@@ -68,7 +68,7 @@ static void forget(struct exec *x)
     timer_stop(&x->linger);
     exec_pumps_stop(x);
     cg_buf_finish(&x->stdin_queue);
-    cg_buf_finish(&x->kept);
+    exec_forget_kept(x);
     cgroup_remove(x->cgroup);
     free(x->label);
     free(x);
@@ -228,7 +228,7 @@ static bool start(struct exec *x, const struct cg_json *request, struct cg_err *
     if (ok && count >= EXECS_MAX)
         ok = cg_fail(e, CG_LIMIT, "%d commands run already", (int)EXECS_MAX);
     if (ok) {
-        cgroup_make(x->id, x->cgroup, sizeof x->cgroup);
+        cgroup_make(x->id, plan.user.uid == 0, x->cgroup, sizeof x->cgroup);
         x->started_ns = cg_mono_ns();
         ok = exec_spawn(&plan, x->cgroup, &x->pid, &fds, e);
     }

@@ -76,6 +76,7 @@ void exec_pumps_start(struct exec *x, const struct exec_fds *fds);
 void exec_pumps_stop(struct exec *x);
 void exec_resume_output(struct exec *x); /* there is credit, or nobody is attached */
 bool exec_replay_kept(struct exec *x);   /* true when all kept output is sent */
+void exec_forget_kept(struct exec *x);
 void exec_stdin(struct exec *x, struct cg_slice bytes);
 void exec_stdin_eof(struct exec *x);
 
@@ -83,8 +84,8 @@ void exec_stdin_eof(struct exec *x);
 void exec_check_done(struct exec *x);
 
 /* cgroups.c */
-void cgroup_make(const char *id, char *out, size_t size); /* "" where the kernel has none */
-bool cgroup_enter(const char *path);                      /* the calling process */
+void cgroup_make(const char *id, bool root, char *out, size_t size); /* "" where there are none */
+bool cgroup_enter(const char *path);                                 /* the calling process */
 bool cgroup_kill(const char *path);
 void cgroup_remove(const char *path); /* now or, when processes are left, at a later call */
 

@@ -9,21 +9,41 @@
 #include "base/fs.h"
 #include "guest/agent/exec.h"
 
-enum { CHUNK = 32 * 1024, CHUNK_HEAD = 5 };
+enum { CHUNK = 32 * 1024, CHUNK_HEAD = 5, KEEP_ALL = 16 << 20 };
 
+static size_t kept_all; /* bytes kept of all execs */
+
+static void drop_kept(struct exec *x, size_t n)
+{
+    cg_buf_consume(&x->kept, n);
+    kept_all -= n;
+}
+
+/* Keeps the newest; of what is dropped the number of bytes is known. */
 static void keep(struct exec *x, unsigned channel, const char *p, size_t n)
 {
-    while (x->kept.n > 0 && x->kept.n + CHUNK_HEAD + n > EXEC_KEEP) {
-        uint32_t len;
+    uint32_t len;
+    while (x->kept.n > 0 &&
+           (x->kept.n + CHUNK_HEAD + n > EXEC_KEEP || kept_all + CHUNK_HEAD + n > KEEP_ALL)) {
         memcpy(&len, x->kept.p + 1, sizeof len);
-        cg_buf_consume(&x->kept, CHUNK_HEAD + len);
+        drop_kept(x, CHUNK_HEAD + len);
         x->kept_lost += len;
     }
-    uint32_t len = (uint32_t)n;
+    if (kept_all + CHUNK_HEAD + n > KEEP_ALL) {
+        x->kept_lost += n;
+        return;
+    }
+    len = (uint32_t)n;
     char head[CHUNK_HEAD] = {(char)channel};
     memcpy(head + 1, &len, sizeof len);
-    if (cg_buf_add(&x->kept, head, sizeof head))
-        cg_buf_add(&x->kept, p, n);
+    CG_ASSERT(cg_buf_add(&x->kept, head, sizeof head) && cg_buf_add(&x->kept, p, n));
+    kept_all += CHUNK_HEAD + n;
+}
+
+void exec_forget_kept(struct exec *x)
+{
+    kept_all -= x->kept.n;
+    cg_buf_finish(&x->kept);
 }
 
 bool exec_replay_kept(struct exec *x)
@@ -38,7 +58,7 @@ bool exec_replay_kept(struct exec *x)
         }
         size_t sent = cg_link_send(s, (unsigned char)x->kept.p[0], x->kept.p + CHUNK_HEAD, len);
         CG_ASSERT(sent == len);
-        cg_buf_consume(&x->kept, CHUNK_HEAD + len);
+        drop_kept(x, CHUNK_HEAD + len);
         session_kick();
     }
     return true;

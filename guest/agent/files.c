@@ -1,5 +1,5 @@
-/* fs.stat, fs.list, fs.delete, fs.mkdir, fs.rename: with the rights of the user named, answered at
- * once. fs.read and fs.write are in transfer.c. */
+/* fs.stat, fs.list, fs.mkdir, fs.rename: with the rights of the user named, answered at once.
+ * fs.read and fs.write are in transfer.c, fs.delete in delete.c. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -12,7 +12,7 @@
 #include "guest/agent/agent.h"
 #include "guest/agent/resolve.h"
 
-enum { PATH_BYTES = 4096, LIST_MAX = 10000, LIST_BYTES = 8 << 20, DELETE_DEPTH = 128 };
+enum { PATH_BYTES = 4096, LIST_MAX = 10000, LIST_BYTES = 8 << 20 };
 
 static void write_entry(struct cg_jsonw *w, const char *name, const char *path,
                         const struct stat *st, const char *target)
@@ -34,19 +34,6 @@ static void write_entry(struct cg_jsonw *w, const char *name, const char *path,
     cg_jsonw_obj_end(w);
 }
 
-/* Reads what most fs kinds begin with; the user's rights are entered when it returns true. */
-static bool begin(const struct cg_json *request, const char *const *members, const char *member,
-                  char path[PATH_BYTES], struct cg_err *e)
-{
-    struct user u;
-    if (!request_check(request, members, e) ||
-        !request_path(request, member, path, PATH_BYTES, e) ||
-        !user_find(cg_json_str(request, "user"), &u, e))
-        return false;
-    user_enter(&u);
-    return true;
-}
-
 static void finish(struct task *t, bool ok, const struct cg_err *e)
 {
     if (ok)
@@ -57,16 +44,17 @@ static void finish(struct task *t, bool ok, const struct cg_err *e)
 
 static void open_stat(struct task *t, const struct cg_json *request)
 {
-    static const char *const members[] = {"path", "user", NULL};
-    char path[PATH_BYTES];
+    static const char *const members[] = {"path", "user", "beneath", NULL};
+    CG_OWN(place_finish) struct place at;
+    place_init(&at);
+    struct user u;
     struct cg_err e = CG_ERR_INIT;
     struct stat st;
-    char target[PATH_BYTES] = "";
-    bool ok = begin(request, members, "path", path, &e);
+    char target[PATH_BYTES];
+    bool ok = request_enter(request, members, "path", &u, &at, &e);
     if (ok) {
-        ok = lstat(path, &st) == 0 || cg_fail_sys(&e, "%s", path);
-        if (ok && S_ISLNK(st.st_mode) && readlink(path, target, sizeof target - 1) < 0)
-            target[0] = '\0';
+        ok = resolve_stat(at.dir, at.path, &st, target, sizeof target) ||
+             cg_fail_sys(&e, "%s", at.full);
         user_leave();
     }
     if (!ok) {
@@ -79,8 +67,9 @@ static void open_stat(struct task *t, const struct cg_json *request)
     cg_jsonw_init(&w, &b);
     cg_jsonw_obj(&w);
     cg_jsonw_key(&w, "entry");
-    const char *slash = strrchr(path, '/');
-    write_entry(&w, slash && slash[1] ? slash + 1 : path, path, &st, target[0] ? target : NULL);
+    const char *slash = strrchr(at.full, '/');
+    write_entry(&w, slash && slash[1] ? slash + 1 : at.full, at.full, &st,
+                target[0] ? target : NULL);
     cg_jsonw_obj_end(&w);
     task_close(t, cg_buf_slice(&b));
 }
@@ -133,9 +122,10 @@ static void list_entry(struct list_task *t, int dir, const char *path, const cha
     t->count++;
 }
 
-static bool list_folder(struct list_task *t, const char *path, struct cg_err *e)
+static bool list_folder(struct list_task *t, const struct place *at, struct cg_err *e)
 {
-    CG_OWN(cg_drop_fd) int fd = resolve_open(-1, path, O_RDONLY | O_DIRECTORY, 0);
+    const char *path = at->full;
+    CG_OWN(cg_drop_fd) int fd = resolve_open(at->dir, at->path, O_RDONLY | O_DIRECTORY, 0);
     int again = fd < 0 ? -1 : dup(fd);
     CG_OWN(cg_drop_dir) DIR *d = again < 0 ? NULL : fdopendir(again);
     if (!d)
@@ -171,14 +161,16 @@ static void list_finish(struct task *task)
 
 static void open_list(struct task *task, const struct cg_json *request)
 {
-    static const char *const members[] = {"path", "user", NULL};
+    static const char *const members[] = {"path", "user", "beneath", NULL};
     struct list_task *t = (struct list_task *)task;
     cg_buf_init(&t->out.text, LIST_BYTES);
-    char path[PATH_BYTES];
+    CG_OWN(place_finish) struct place at;
+    place_init(&at);
+    struct user u;
     struct cg_err e = CG_ERR_INIT;
-    bool ok = begin(request, members, "path", path, &e);
+    bool ok = request_enter(request, members, "path", &u, &at, &e);
     if (ok) {
-        ok = list_folder(t, path, &e);
+        ok = list_folder(t, &at, &e);
         user_leave();
     }
     if (!ok) {
@@ -189,83 +181,58 @@ static void open_list(struct task *task, const struct cg_json *request)
     list_go_on(task);
 }
 
-/* --- delete, mkdir, rename --- */
+/* --- mkdir, rename --- */
 
-static bool delete_tree(int dir, const char *name, int depth)
-{
-    if (unlinkat(dir, name, 0) == 0 || errno == ENOENT)
-        return true;
-    if (errno != EISDIR && errno != EPERM)
-        return false;
-    if (unlinkat(dir, name, AT_REMOVEDIR) == 0)
-        return true;
-    if ((errno != ENOTEMPTY && errno != EEXIST) || depth > DELETE_DEPTH)
-        return false;
-    int fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    CG_OWN(cg_drop_dir) DIR *d = fd < 0 ? NULL : fdopendir(fd);
-    if (!d)
-        return false;
-    struct dirent *entry;
-    while ((entry = readdir(d))) {
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
-            continue;
-        if (!delete_tree(dirfd(d), entry->d_name, depth + 1))
-            return false;
-    }
-    return unlinkat(dir, name, AT_REMOVEDIR) == 0;
-}
-
-static bool delete_path(const char *path, bool recursive, struct cg_err *e)
+static bool make_one(const struct place *at)
 {
     const char *name;
-    CG_OWN(cg_drop_fd) int parent = resolve_parent(-1, path, false, &name);
-    struct stat st;
-    if (parent < 0 || fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
-        return cg_fail_sys(e, "%s", path);
-    bool ok = recursive ? delete_tree(parent, name, 0)
-                        : unlinkat(parent, name, S_ISDIR(st.st_mode) ? AT_REMOVEDIR : 0) == 0;
-    return ok || cg_fail_sys(e, "delete %s", path);
-}
-
-static void open_delete(struct task *t, const struct cg_json *request)
-{
-    static const char *const members[] = {"path", "recursive", "user", NULL};
-    char path[PATH_BYTES];
-    struct cg_err e = CG_ERR_INIT;
-    bool ok = begin(request, members, "path", path, &e);
-    if (ok) {
-        ok = delete_path(path, cg_json_bool(request, "recursive", false), &e);
-        user_leave();
-    }
-    finish(t, ok, &e);
+    CG_OWN(cg_drop_fd) int parent = resolve_parent(at->dir, at->path, false, &name);
+    return parent >= 0 && mkdirat(parent, name, 0755) == 0;
 }
 
 static void open_mkdir(struct task *t, const struct cg_json *request)
 {
-    static const char *const members[] = {"path", "parents", "user", NULL};
-    char path[PATH_BYTES];
+    static const char *const members[] = {"path", "parents", "user", "beneath", NULL};
+    CG_OWN(place_finish) struct place at;
+    place_init(&at);
+    struct user u;
     struct cg_err e = CG_ERR_INIT;
-    bool ok = begin(request, members, "path", path, &e);
+    bool ok = request_enter(request, members, "path", &u, &at, &e);
     if (ok) {
-        ok = cg_json_bool(request, "parents", true) ? resolve_mkdirs(-1, path, 0755)
-                                                    : mkdir(path, 0755) == 0;
-        if (!ok)
-            cg_fail_sys(&e, "make %s", path);
+        bool parents = cg_json_bool(request, "parents", true);
+        ok = (parents ? resolve_mkdirs(at.dir, at.path, 0755) : make_one(&at)) ||
+             cg_fail_sys(&e, "make %s", at.full);
         user_leave();
     }
     finish(t, ok, &e);
 }
 
+static bool move(const struct place *from, const struct place *to)
+{
+    const char *from_name;
+    const char *to_name;
+    CG_OWN(cg_drop_fd) int from_dir = resolve_parent(from->dir, from->path, false, &from_name);
+    if (from_dir < 0)
+        return false;
+    CG_OWN(cg_drop_fd) int to_dir = resolve_parent(to->dir, to->path, false, &to_name);
+    return to_dir >= 0 && renameat(from_dir, from_name, to_dir, to_name) == 0;
+}
+
 static void open_rename(struct task *t, const struct cg_json *request)
 {
-    static const char *const members[] = {"from", "to", "user", NULL};
-    char from[PATH_BYTES];
-    char to[PATH_BYTES];
+    static const char *const members[] = {"from", "to", "user", "beneath", NULL};
+    CG_OWN(place_finish) struct place from;
+    CG_OWN(place_finish) struct place to;
+    place_init(&from);
+    place_init(&to);
+    struct user u;
     struct cg_err e = CG_ERR_INIT;
-    bool ok =
-        request_path(request, "to", to, sizeof to, &e) && begin(request, members, "from", from, &e);
+    bool ok = request_enter(request, members, "from", &u, &from, &e);
+    if (ok)
+        user_leave();
+    ok = ok && request_enter(request, members, "to", &u, &to, &e);
     if (ok) {
-        ok = rename(from, to) == 0 || cg_fail_sys(&e, "rename %s to %s", from, to);
+        ok = move(&from, &to) || cg_fail_sys(&e, "rename %.80s to %.80s", from.full, to.full);
         user_leave();
     }
     finish(t, ok, &e);
@@ -274,7 +241,6 @@ static void open_rename(struct task *t, const struct cg_json *request)
 #define AT_ONCE .size = sizeof(struct task)
 
 const struct task_ops task_fs_stat = {.kind = "fs.stat", .open = open_stat, AT_ONCE};
-const struct task_ops task_fs_delete = {.kind = "fs.delete", .open = open_delete, AT_ONCE};
 const struct task_ops task_fs_mkdir = {.kind = "fs.mkdir", .open = open_mkdir, AT_ONCE};
 const struct task_ops task_fs_rename = {.kind = "fs.rename", .open = open_rename, AT_ONCE};
 const struct task_ops task_fs_list = {.kind = "fs.list",

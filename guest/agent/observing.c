@@ -103,6 +103,7 @@ static void open_observe(struct task *task, const struct cg_json *request)
         return;
     }
     open_task = t;
+    agent.observed = 0;
     task_accept(task, cg_slice_of("{}"));
     watch_start(&ring, cg_observe_fd(observer), EPOLLIN, on_ring);
     timer_start(&beat, BEAT_MS, on_beat);

@@ -1,5 +1,6 @@
 /* ports: which TCP sockets listen, looked up in /proc/net/tcp and tcp6 every 2 s; what changed is
  * told. The process is found through its descriptors, for new sockets only. */
+#include <arpa/inet.h>
 #include <ctype.h>
 #include <dirent.h>
 #include <inttypes.h>
@@ -11,12 +12,12 @@
 #include "base/fs.h"
 #include "guest/agent/agent.h"
 
-enum { INTERVAL_MS = 2000, PORTS_MAX = 256, LISTEN = 0x0a };
+enum { INTERVAL_MS = 2000, PORTS_MAX = 256, LISTEN = 0x0a, NEW_MAX = 16 };
 
 struct port {
     uint16_t number;
     int family; /* 4 or 6 */
-    char address[40];
+    char address[INET6_ADDRSTRLEN];
     uint64_t inode;
     bool seen;
     int pid;
@@ -29,6 +30,7 @@ struct ports_task {
     struct outbox out;
     struct port ports[PORTS_MAX];
     unsigned count;
+    unsigned fresh; /* found in this round: to find an owner takes a walk over all processes */
 };
 
 static bool owns(const char *pid, uint64_t inode)
@@ -82,17 +84,16 @@ static void tell(struct ports_task *t, const char *op, const struct port *p)
     cg_buf_addc(&t->out.text, '\n');
 }
 
+/* The kernel writes addresses as 32-bit words in its own byte order. */
 static void format_address(const char *hex, int family, char *out, size_t size)
 {
-    unsigned b[4] = {0};
-    if (family == 4 && sscanf(hex, "%2x%2x%2x%2x", &b[3], &b[2], &b[1], &b[0]) == 4)
-        snprintf(out, size, "%u.%u.%u.%u", b[0], b[1], b[2], b[3]);
-    else if (strspn(hex, "0") == 32)
-        cg_strlcpy(out, size, "::");
-    else if (cg_has_prefix(hex, "00000000000000000000000001000000"))
-        cg_strlcpy(out, size, "::1");
-    else
-        cg_strlcpy(out, size, hex);
+    uint32_t words[4] = {0};
+    for (size_t i = 0; i < (family == 4 ? 1 : 4); i++) {
+        if (sscanf(hex + 8 * i, "%8" SCNx32, &words[i]) != 1)
+            break;
+    }
+    if (!inet_ntop(family == 4 ? AF_INET : AF_INET6, words, out, (socklen_t)size))
+        out[0] = '\0';
 }
 
 static void note(struct ports_task *t, const char *hex, int family, unsigned port, uint64_t inode)
@@ -104,9 +105,10 @@ static void note(struct ports_task *t, const char *hex, int family, unsigned por
             return;
         }
     }
-    if (t->count == PORTS_MAX || t->out.text.n > 32768)
+    if (t->count == PORTS_MAX || t->fresh == NEW_MAX || t->out.text.n > 32768)
         return; /* looked at again in two seconds */
     struct port *p = &t->ports[t->count++];
+    t->fresh++;
     *p = (struct port){.number = (uint16_t)port, .family = family, .inode = inode, .seen = true};
     format_address(hex, family, p->address, sizeof p->address);
     find_owner(p);
@@ -133,6 +135,7 @@ static void on_tick(struct timer *timer)
     struct ports_task *t = CG_CONTAINER(timer, struct ports_task, timer);
     for (unsigned i = 0; i < t->count; i++)
         t->ports[i].seen = false;
+    t->fresh = 0;
     scan(t, "/proc/net/tcp", 4);
     scan(t, "/proc/net/tcp6", 6);
     for (unsigned i = 0; i < t->count;) {

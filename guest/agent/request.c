@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "guest/agent/agent.h"
+#include "guest/agent/resolve.h"
 
 bool request_check(const struct cg_json *request, const char *const *members, struct cg_err *e)
 {
@@ -30,7 +31,27 @@ bool request_path(const struct cg_json *request, const char *member, char *out, 
                            : snprintf(out, size, "%s/%s", agent.workspace, path);
     if (n < 0 || (size_t)n >= size)
         return cg_fail(e, CG_INVALID, "%s has more than %zu bytes", member, size - 1);
+    while (n > 1 && out[n - 1] == '/')
+        out[--n] = '\0';
     return true;
+}
+
+bool request_enter(const struct cg_json *request, const char *const *members, const char *member,
+                   struct user *user, struct place *out, struct cg_err *e)
+{
+    char path[sizeof out->full];
+    char beneath[sizeof out->full];
+    bool below = cg_json_get(request, "beneath") != NULL;
+    if (!request_check(request, members, e) ||
+        !request_path(request, member, path, sizeof path, e) ||
+        (below && !request_path(request, "beneath", beneath, sizeof beneath, e)) ||
+        !user_find(cg_json_str(request, "user"), user, e))
+        return false;
+    user_enter(user);
+    if (place_set(out, path, below ? beneath : NULL, e))
+        return true;
+    user_leave();
+    return false;
 }
 
 static bool user_is_me(struct user *out)

@@ -24,6 +24,48 @@ int resolve_open(int dir, const char *path, int flags, mode_t mode)
     }
 }
 
+bool resolve_stat(int dir, const char *path, struct stat *st, char *target, size_t size)
+{
+    target[0] = '\0';
+    CG_OWN(cg_drop_fd) int fd = resolve_open(dir, path, O_PATH | O_NOFOLLOW, 0);
+    if (fd < 0 || fstat(fd, st) != 0)
+        return false;
+    ssize_t n = S_ISLNK(st->st_mode) ? readlinkat(fd, "", target, size - 1) : 0;
+    target[n > 0 ? n : 0] = '\0';
+    return true;
+}
+
+void place_init(struct place *p)
+{
+    *p = (struct place){.dir = -1, .path = p->full};
+}
+
+void place_finish(struct place *p)
+{
+    cg_drop_fd(&p->dir);
+}
+
+bool place_set(struct place *p, const char *path, const char *beneath, struct cg_err *e)
+{
+    if (!cg_strlcpy(p->full, sizeof p->full, path))
+        return cg_fail(e, CG_INVALID, "a path has more than %zu bytes", sizeof p->full - 1);
+    p->path = p->full;
+    if (!beneath)
+        return true;
+    size_t n = strlen(beneath);
+    while (n > 0 && beneath[n - 1] == '/')
+        n--;
+    if (strncmp(path, beneath, n) != 0 || (path[n] != '/' && path[n] != '\0'))
+        return cg_fail(e, CG_FORBIDDEN, "%.100s is not below %.60s", path, beneath);
+    p->dir = resolve_open(-1, n > 0 ? beneath : "/", O_PATH | O_DIRECTORY, 0);
+    p->path += n;
+    while (*p->path == '/')
+        p->path++;
+    if (*p->path == '\0')
+        p->path = ".";
+    return p->dir >= 0 || cg_fail_sys(e, "%.100s", beneath);
+}
+
 bool resolve_mkdirs(int dir, const char *path, mode_t mode)
 {
     char part[PATH_BYTES];

@@ -17,9 +17,10 @@ static const struct task_ops *const kinds[] = {
 
 static struct cg_link *link_now;
 static struct watch transport = {.fd = -1};
-static struct timer retry;
 static int transport_fd = -1;
 static bool kicked;
+static bool heard;  /* the peer has said something in this session */
+static bool silent; /* nobody holds the host side of the virtio port */
 
 static const struct task_ops *find_kind(const char *name)
 {
@@ -174,7 +175,7 @@ static void end_session(const struct cg_err *why)
 
 static void write_out(void)
 {
-    while (link_now) {
+    while (link_now && !silent) {
         struct cg_slice out = cg_link_output(link_now);
         if (out.n == 0) {
             watch_set(&transport, EPOLLIN);
@@ -197,24 +198,34 @@ static void write_out(void)
     }
 }
 
-static void on_retry(struct timer *t)
+/* A session begins with HELLO from both sides, and its first stream is `setup`: after a restore or
+ * a fork of the guest this is another sandbox. */
+static void new_session(void)
 {
-    (void)t;
-    watch_start(&transport, transport_fd, EPOLLIN | EPOLLOUT, on_transport);
+    link_now = cg_link_create(false, "{\"v\":1,\"agent\":\"" CG_VERSION "\"}", &handlers, NULL);
+    agent.ready = false;
+    heard = false;
 }
 
-/* A virtio port reads as ended, and polls as hung up, while nobody holds its host side: look again
- * in a while. A socket has ended for good. */
+/* A virtio port reads as ended, and polls as hung up, while nobody holds its host side. Edges are
+ * all that is wanted then: the hang-up is no news, the host's coming back is. A socket has ended
+ * for good. */
 static void on_silence(void)
 {
     struct cg_err e = CG_ERR_INIT;
+    cg_fail(&e, CG_CLOSED, "the other side has closed it");
     if (!agent.in_vm) {
-        cg_fail(&e, CG_CLOSED, "the other side has closed it");
         end_session(&e);
         return;
     }
-    watch_stop(&transport); /* a hang-up is reported even to a watch that asks for nothing */
-    timer_start(&retry, 100, on_retry);
+    silent = true;
+    watch_set(&transport, EPOLLIN | EPOLLOUT | EPOLLET);
+    if (!heard)
+        return;
+    agent_log("link: the host is away");
+    cg_link_fail(link_now, &e);
+    cg_link_destroy(link_now);
+    new_session();
 }
 
 static void read_in(void)
@@ -229,6 +240,7 @@ static void read_in(void)
             return;
         }
         struct cg_err e = CG_ERR_INIT;
+        heard = true;
         if (!cg_link_feed(link_now, bytes, (size_t)n, &e)) {
             end_session(&e);
             return;
@@ -241,6 +253,7 @@ static void read_in(void)
 static void on_transport(struct watch *w, uint32_t events)
 {
     (void)w;
+    silent = silent && (events & EPOLLHUP);
     if (events & (EPOLLIN | EPOLLHUP | EPOLLERR))
         read_in();
     kicked = false;
@@ -266,7 +279,7 @@ void session_kick(void)
 
 void session_start(int fd)
 {
-    link_now = cg_link_create(false, "{\"v\":1,\"agent\":\"" CG_VERSION "\"}", &handlers, NULL);
+    new_session();
     if (!cg_fd_set_nonblock(fd, true, NULL))
         agent_log("link: cannot make descriptor %d non-blocking", fd);
     transport_fd = fd;

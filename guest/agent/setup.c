@@ -1,10 +1,9 @@
 /* setup: what makes this guest the sandbox it is, always before anything else runs: fresh entropy,
  * the clock, names, and the disk's real size. A guest that was restored from a snapshot goes
- * through here just as one that booted. poweroff: the orderly end. */
+ * through here just as one that booted. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/random.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,7 +64,7 @@ static bool set_names(const char *hostname, struct cg_err *e)
     if (sethostname(hostname, strlen(hostname)) != 0)
         return cg_fail_sys(e, "set the host name");
     char text[256];
-    snprintf(text, sizeof text, "127.0.0.1 localhost\n127.0.1.1 %s\n::1 localhost\n", hostname);
+    snprintf(text, sizeof text, "127.0.0.1 localhost\n127.0.1.1 %s\n", hostname);
     if (!put_text("/etc/hosts", 0644, text, e))
         return false;
     snprintf(text, sizeof text, "%s\n", hostname);
@@ -114,11 +113,15 @@ static bool set_env(const struct cg_json *env, struct cg_err *e)
     return true;
 }
 
+/* Once: a guest that was forked or restored has it already. */
 static bool add_ca(const char *pem, struct cg_err *e)
 {
     static const char bundle[] = "/etc/ssl/certs/ca-certificates.crt";
-    if (!pem)
+    CG_OWN(cg_drop_free) char *have = NULL;
+    if (!pem || (cg_fs_slurp(bundle, 4 << 20, &have, NULL, NULL) && strstr(have, pem)))
         return true;
+    if (!cg_fs_mkdirs("/etc/ssl/certs", 0755, e))
+        return false;
     CG_OWN(cg_drop_fd) int fd = open(bundle, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
     if (fd < 0)
         return cg_fail_sys(e, "add the sandbox's CA to %s", bundle);
@@ -168,32 +171,3 @@ static void open_setup(struct task *t, const struct cg_json *request)
 
 const struct task_ops task_setup = {
     .kind = "setup", .open = open_setup, .size = sizeof(struct task), .before_setup = true};
-
-/* --- poweroff --- */
-
-static struct timer grace;
-
-static void on_grace(struct timer *t)
-{
-    (void)t;
-    if (!agent.in_vm)
-        exit(0);
-    kill(-1, SIGKILL);
-    boot_power_off(NULL);
-}
-
-static void open_poweroff(struct task *t, const struct cg_json *request)
-{
-    int64_t grace_ms = cg_json_int(request, "grace_ms", 2000);
-    grace_ms = CG_MAX(0, CG_MIN(grace_ms, 60000));
-    if (agent.in_vm)
-        kill(-1, SIGTERM);
-    else
-        exec_kill_all(SIGTERM);
-    sync();
-    timer_start(&grace, grace_ms, on_grace);
-    task_close_empty(t);
-}
-
-const struct task_ops task_poweroff = {
-    .kind = "poweroff", .open = open_poweroff, .size = sizeof(struct task), .before_setup = true};

@@ -201,6 +201,7 @@ CG_NORETURN static void child(const struct exec_plan *p, const char *program, co
     ok = ok && dup2(f->in, 0) == 0 && dup2(f->out, 1) == 1 && dup2(f->err, 2) == 2;
     struct rlimit files = {.rlim_cur = 65536, .rlim_max = 65536};
     setrlimit(RLIMIT_NOFILE, &files);
+    setpriority(PRIO_PROCESS, 0, 0); /* the agent's own is better */
     if (ok && getuid() == 0) {
         CG_OWN(cg_drop_fd) int score = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
         ok = score < 0 || write(score, "0", 1) == 1;

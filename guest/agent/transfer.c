@@ -12,7 +12,7 @@
 #include "guest/agent/agent.h"
 #include "guest/agent/resolve.h"
 
-enum { PATH_BYTES = 4096, CHUNK = 32 * 1024 };
+enum { CHUNK = 32 * 1024, SYNC_STEP = 4 << 20 };
 
 static void close_with_bytes(struct task *t, int64_t bytes)
 {
@@ -66,16 +66,15 @@ static void read_go_on(struct task *task)
 static bool read_open(struct read_task *t, const struct cg_json *request, struct stat *st,
                       struct cg_err *e)
 {
-    static const char *const members[] = {"path", "offset", "limit", "user", NULL};
-    char path[PATH_BYTES];
+    static const char *const members[] = {"path", "offset", "limit", "user", "beneath", NULL};
+    CG_OWN(place_finish) struct place at;
+    place_init(&at);
+    const char *path = at.full;
     struct user u;
-    if (!request_check(request, members, e) ||
-        !request_path(request, "path", path, sizeof path, e) ||
-        !user_find(cg_json_str(request, "user"), &u, e))
+    if (!request_enter(request, members, "path", &u, &at, e))
         return false;
-    user_enter(&u);
     /* O_NONBLOCK: a FIFO must not stop the agent */
-    t->fd = resolve_open(-1, path, O_RDONLY | O_NONBLOCK, 0);
+    t->fd = resolve_open(at.dir, at.path, O_RDONLY | O_NONBLOCK, 0);
     int sys = errno;
     user_leave();
     errno = sys;
@@ -122,22 +121,23 @@ struct write_task {
     char name[256];
     char tmp[300]; /* "" when appending */
     int64_t done;
+    int64_t synced; /* handed to the disk so far */
     struct user user;
 };
 
 static bool write_start(struct write_task *t, const struct cg_json *request, struct cg_err *e)
 {
-    static const char *const members[] = {"path", "mode", "mkdirs", "append", "user", NULL};
-    char path[PATH_BYTES];
-    if (!request_check(request, members, e) ||
-        !request_path(request, "path", path, sizeof path, e) ||
-        !user_find(cg_json_str(request, "user"), &t->user, e))
+    static const char *const members[] = {"path", "mode",    "mkdirs", "append",
+                                          "user", "beneath", NULL};
+    CG_OWN(place_finish) struct place at;
+    place_init(&at);
+    const char *path = at.full;
+    if (!request_enter(request, members, "path", &t->user, &at, e))
         return false;
     mode_t mode = (mode_t)cg_json_int(request, "mode", 0644) & 07777;
     t->append = cg_json_bool(request, "append", false);
     const char *name;
-    user_enter(&t->user);
-    t->parent = resolve_parent(-1, path, cg_json_bool(request, "mkdirs", true), &name);
+    t->parent = resolve_parent(at.dir, at.path, cg_json_bool(request, "mkdirs", true), &name);
     bool ok = t->parent >= 0 || cg_fail_sys(e, "%s", path);
     if (ok && !cg_strlcpy(t->name, sizeof t->name, name))
         ok = cg_fail(e, CG_INVALID, "the file's name has more than 255 bytes");
@@ -183,6 +183,10 @@ static void write_data(struct task *task, unsigned channel, struct cg_slice byte
         return;
     }
     t->done += (int64_t)bytes.n;
+    if (t->done - t->synced >= SYNC_STEP) { /* the last sync must not have all of it to do */
+        sync_file_range(t->fd, t->synced, t->done - t->synced, SYNC_FILE_RANGE_WRITE);
+        t->synced = t->done;
+    }
     cg_link_grant(task->stream, bytes.n);
     session_kick();
 }

@@ -15,11 +15,13 @@
 #include "base/fs.h"
 #include "cli/verb.h"
 
-enum { BODY_MAX = 64 << 20, CONNECT_S = 10 };
+enum { BODY_MAX = 64 << 20, CONNECT_S = 10, RATE_WAIT_S = 30 };
 
 int cli_error(const struct cg_err *e)
 {
-    fprintf(stderr, "error: %s\n", e->text);
+    fputs("error: ", stderr);
+    cli_print_text(stderr, e->text, strlen(e->text)); /* may be a server's words, or a guest's */
+    fputc('\n', stderr);
     return 1;
 }
 
@@ -83,6 +85,20 @@ static void trim(char *s)
     s[strcspn(s, "\r\n \t")] = '\0';
 }
 
+/* The owner's key is for the server of this state directory and for no other. */
+static bool is_this_server(const char *url, const char *address)
+{
+    const char *port = strrchr(address, ':');
+    CG_OWN(cg_drop_free) char *plain = cg_format("http://%s", address);
+    CG_OWN(cg_drop_free) char *by_name = cg_format("http://localhost%s", port ? port : "");
+    size_t n = strlen(url);
+    while (n > 0 && url[n - 1] == '/')
+        n--;
+    return (strlen(plain) == n && strncmp(plain, url, n) == 0) ||
+           (cg_has_prefix(address, "127.") && strlen(by_name) == n &&
+            strncmp(by_name, url, n) == 0);
+}
+
 static bool from_state(struct cli *c)
 {
     CG_OWN(cg_drop_free) char *info = cg_format("%s/server.json", c->state_dir);
@@ -101,7 +117,7 @@ static bool from_state(struct cli *c)
         return false; /* of a server that was killed */
     if (!c->url)
         c->url = cg_format("http://%s", address);
-    if (!c->key && cg_fs_slurp(key, 256, &c->key, NULL, NULL))
+    if (!c->key && is_this_server(c->url, address) && cg_fs_slurp(key, 256, &c->key, NULL, NULL))
         trim(c->key);
     return c->key != NULL;
 }
@@ -172,9 +188,23 @@ bool cli_find(struct cli *c, struct cg_err *e)
     if (from_state(c))
         return true;
     if (remote)
-        return cg_fail(e, CG_UNAUTHORIZED, "there is no API key for %s: set CAGED_API_KEY", c->url);
+        return cg_fail(e, CG_UNAUTHORIZED,
+                       "there is no API key for %s: set CAGED_API_KEY (the owner's key of this "
+                       "machine goes to its own server only)",
+                       c->url);
     return offer_to_start(e) &&
            (from_state(c) || cg_fail(e, CG_UNAVAILABLE, "the server did not start"));
+}
+
+void cli_find_again(struct cli *c)
+{
+    struct cli now = {.state_dir = cli_state_dir()};
+    if (getenv("CAGED_API_URL") || !from_state(&now)) {
+        cli_finish(&now); /* not back yet, or not ours to look for: the same place again */
+        return;
+    }
+    cli_finish(c);
+    *c = now;
 }
 
 void cli_finish(struct cli *c)
@@ -194,6 +224,7 @@ struct transfer {
     struct cg_buf *out;
     struct cg_buf problem; /* the body of an error */
     bool refused;          /* the sink did not want more */
+    int retry_after;       /* seconds, when there were too many requests */
 };
 
 static size_t on_write(char *p, size_t size, size_t n, void *ctx)
@@ -222,25 +253,36 @@ static size_t on_read(char *p, size_t size, size_t n, void *ctx)
     return got == SIZE_MAX ? CURL_READFUNC_ABORT : got;
 }
 
-static void begin(struct transfer *t, struct cli *c, const char *method, const char *path)
+void *cli_curl(const struct cli *c, const char *path)
 {
     static bool started;
     if (!started)
         curl_global_init(CURL_GLOBAL_DEFAULT);
     started = true;
-    CG_OWN(cg_drop_free) char *url = cg_format("%s%s", c->url, path);
+    size_t n = strlen(c->url);
+    while (n > 0 && c->url[n - 1] == '/')
+        n--;
+    CG_OWN(cg_drop_free) char *url = cg_format("%.*s%s", (int)n, c->url, path);
+    CURL *curl = curl_easy_init();
+    CG_ASSERT(curl);
+    curl_easy_setopt(curl, CURLOPT_URL, url);
+    curl_easy_setopt(curl, CURLOPT_USERAGENT, "caged-cli/" CG_VERSION);
+    curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_S);
+    curl_easy_setopt(curl, CURLOPT_NOPROXY, "127.0.0.1,localhost,::1");
+    const char *authorities = getenv("SSL_CERT_FILE"); /* as curl itself reads it */
+    if (authorities && authorities[0])
+        curl_easy_setopt(curl, CURLOPT_CAINFO, authorities);
+    return curl;
+}
+
+static void begin(struct transfer *t, const struct cli *c, const char *method, const char *path)
+{
     CG_OWN(cg_drop_free) char *auth = cg_format("Authorization: Bearer %s", c->key);
     cg_buf_init(&t->problem, 1 << 20);
-    t->curl = curl_easy_init();
-    CG_ASSERT(t->curl);
+    t->curl = cli_curl(c, path);
     t->headers = curl_slist_append(NULL, auth);
     t->headers = curl_slist_append(t->headers, "Expect:");
-    curl_easy_setopt(t->curl, CURLOPT_URL, url);
     curl_easy_setopt(t->curl, CURLOPT_CUSTOMREQUEST, method);
-    curl_easy_setopt(t->curl, CURLOPT_USERAGENT, "caged-cli/" CG_VERSION);
-    curl_easy_setopt(t->curl, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(t->curl, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_S);
-    curl_easy_setopt(t->curl, CURLOPT_NOPROXY, "127.0.0.1,localhost,::1");
     curl_easy_setopt(t->curl, CURLOPT_WRITEFUNCTION, on_write);
     curl_easy_setopt(t->curl, CURLOPT_WRITEDATA, t);
 }
@@ -254,6 +296,8 @@ static bool explain(struct transfer *t, long status, struct cg_err *e)
     enum cg_code code = status == 404   ? CG_NOT_FOUND
                         : status == 401 ? CG_UNAUTHORIZED
                         : status == 409 ? CG_CONFLICT
+                        : status == 429 ? CG_LIMIT
+                        : status >= 500 ? CG_UNAVAILABLE
                                         : CG_INVALID;
     if (!detail)
         return cg_fail(e, code, "the server answered %ld%s%s", status, title ? " " : "",
@@ -268,6 +312,11 @@ static bool finish(struct transfer *t, struct cli *c, struct cg_err *e)
     long status = 0;
     curl_easy_getinfo(t->curl, CURLINFO_RESPONSE_CODE, &status);
     bool ok = rc == CURLE_OK || t->refused;
+    if (status == 429) {
+        curl_off_t seconds = 0;
+        curl_easy_getinfo(t->curl, CURLINFO_RETRY_AFTER, &seconds);
+        t->retry_after = (int)CG_MAX(1, CG_MIN(seconds, RATE_WAIT_S));
+    }
     if (status && status / 100 != 2)
         ok = explain(t, status, e);
     else if (!ok)
@@ -279,8 +328,8 @@ static bool finish(struct transfer *t, struct cli *c, struct cg_err *e)
     return ok;
 }
 
-bool cli_call(struct cli *c, const char *method, const char *path, struct cg_slice body,
-              struct cg_buf *out, struct cg_err *e)
+static bool call_once(struct cli *c, const char *method, const char *path, struct cg_slice body,
+                      struct cg_buf *out, int *retry_after, struct cg_err *e)
 {
     struct transfer t = {.out = out};
     begin(&t, c, method, path);
@@ -289,7 +338,25 @@ bool cli_call(struct cli *c, const char *method, const char *path, struct cg_sli
         curl_easy_setopt(t.curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body.n);
         t.headers = curl_slist_append(t.headers, "Content-Type: application/json");
     }
-    return finish(&t, c, e);
+    bool ok = finish(&t, c, e);
+    *retry_after = t.retry_after;
+    return ok;
+}
+
+/* A request that came too often was not acted on: it is made again, as the server says when. */
+bool cli_call(struct cli *c, const char *method, const char *path, struct cg_slice body,
+              struct cg_buf *out, struct cg_err *e)
+{
+    int retry_after = 0;
+    for (int waited = 0; !call_once(c, method, path, body, out, &retry_after, e);) {
+        if (retry_after == 0 || waited + retry_after > RATE_WAIT_S)
+            return false;
+        sleep((unsigned)retry_after);
+        waited += retry_after;
+        if (e)
+            *e = (struct cg_err)CG_ERR_INIT;
+    }
+    return true;
 }
 
 struct cg_json *cli_json(struct cli *c, const char *method, const char *path, struct cg_slice body,

@@ -36,10 +36,16 @@ CG_MUST_USE bool cli_format_of(const char *format, bool json, enum cli_format *o
 /* Where the server is: CAGED_API_URL and CAGED_API_KEY, else the configuration file, else
  * server.json and owner.key of the state directory. Offers to start it on a terminal. */
 CG_MUST_USE bool cli_find(struct cli *c, struct cg_err *e);
+/* After a lost connection: the server may be back on another port. */
+void cli_find_again(struct cli *c);
 void cli_finish(struct cli *c);
 char *cli_state_dir(void);
 char *cli_libexec(void);
 char *cli_share(void);
+
+/* A libcurl handle (CURL *) for a path of the server, with what all calls have in common; the
+ * caller's. */
+void *cli_curl(const struct cli *c, const char *path);
 
 /* A call; out (may be NULL) gets the body. False with the server's own words on anything but 2xx.
  */

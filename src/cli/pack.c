@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -24,6 +25,7 @@ struct packer {
     char *base;         /* names are relative to it */
     struct cg_buf list; /* names, each ended by NUL */
     bool ok;
+    _Atomic bool done; /* all is in the pipe */
     struct cg_err err;
 };
 
@@ -105,20 +107,22 @@ static la_ssize_t to_pipe(struct archive *a, void *ctx, const void *p, size_t n)
     const struct packer *k = ctx;
     if (cg_fd_write_full(k->pipe[1], p, n, NULL))
         return (la_ssize_t)n;
-    archive_set_error(a, EPIPE, "the upload ended");
+    archive_set_error(a, EPIPE, "the upload ended"); /* the server's words say why */
     return -1;
 }
 
-static bool copy_content(struct archive *a, const char *path, int64_t size)
+/* The header has promised the size: a file that shrinks meanwhile cannot be told truly. */
+static bool copy_content(struct packer *k, struct archive *a, int fd, const char *name,
+                         int64_t size)
 {
-    CG_OWN(cg_drop_fd) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     static char bytes[65536];
     while (size > 0) {
-        ssize_t n = fd < 0 ? 0 : read(fd, bytes, (size_t)CG_MIN(size, (int64_t)sizeof bytes));
-        if (n <= 0) { /* it shrank: the header has promised its size */
-            n = (ssize_t)CG_MIN(size, (int64_t)sizeof bytes);
-            memset(bytes, 0, (size_t)n);
-        }
+        ssize_t n = read(fd, bytes, (size_t)CG_MIN(size, (int64_t)sizeof bytes));
+        if (n < 0)
+            return cg_fail_sys(&k->err, "read %s", name);
+        if (n == 0)
+            return cg_fail(&k->err, CG_CONFLICT, "%s became shorter while it was read: try again",
+                           name);
         if (archive_write_data(a, bytes, (size_t)n) < 0)
             return false;
         size -= n;
@@ -134,6 +138,13 @@ static bool add_file(struct packer *k, struct archive *a, const char *name)
         return true; /* deleted, but still in git's index */
     if (!S_ISREG(st.st_mode) && !S_ISLNK(st.st_mode) && !S_ISDIR(st.st_mode))
         return true;
+    CG_OWN(cg_drop_fd) int fd = -1;
+    if (S_ISREG(st.st_mode)) { /* before its header is written: what cannot be read is no file */
+        fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        if (fd < 0 || fstat(fd, &st) != 0)
+            return errno == ENOENT ||
+                   cg_fail_sys(&k->err, "read %s (git-ignored files are left out)", name);
+    }
     struct archive_entry *entry = archive_entry_new();
     archive_entry_set_pathname(entry, name);
     archive_entry_set_mode(entry, st.st_mode);
@@ -147,7 +158,7 @@ static bool add_file(struct packer *k, struct archive *a, const char *name)
     }
     bool ok = archive_write_header(a, entry) == ARCHIVE_OK;
     if (ok && S_ISREG(st.st_mode))
-        ok = copy_content(a, path, st.st_size);
+        ok = copy_content(k, a, fd, name, st.st_size);
     archive_entry_free(entry);
     return ok;
 }
@@ -156,15 +167,24 @@ static void *pack_work(void *arg)
 {
     struct packer *k = arg;
     struct archive *a = archive_write_new();
+    sigset_t broken_pipe; /* the upload ended early: an error of ours, no signal */
+    sigemptyset(&broken_pipe);
+    sigaddset(&broken_pipe, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &broken_pipe, NULL);
     archive_write_set_format_pax_restricted(a);
     archive_write_set_bytes_per_block(a, 65536);
     k->ok = archive_write_open(a, k, NULL, to_pipe, NULL) == ARCHIVE_OK;
     for (size_t at = 0; k->ok && at < k->list.n; at += strlen(k->list.p + at) + 1)
         k->ok = add_file(k, a, k->list.p + at);
     k->ok = k->ok && archive_write_close(a) == ARCHIVE_OK;
-    if (!k->ok)
+    if (!k->ok && k->err.code == CG_OK) {
         cg_fail(&k->err, CG_IO, "pack: %s",
                 archive_error_string(a) ? archive_error_string(a) : "failed");
+        k->err.sys = archive_errno(a);
+    }
+    k->done = k->ok;
+    if (!k->ok)
+        archive_write_fail(a); /* no end mark behind half of the files */
     archive_write_free(a);
     close(k->pipe[1]);
     return NULL;
@@ -177,7 +197,7 @@ static size_t from_pipe(void *ctx, char *p, size_t n)
     do {
         got = read(k->pipe[0], p, n);
     } while (got < 0 && errno == EINTR);
-    return got < 0 ? SIZE_MAX : (size_t)got;
+    return got < 0 || (got == 0 && !k->done) ? SIZE_MAX : (size_t)got;
 }
 
 static bool send_packed(struct cli *c, struct packer *k, const char *id, const char *to,
@@ -192,8 +212,8 @@ static bool send_packed(struct cli *c, struct packer *k, const char *id, const c
     bool ok = cli_stream(c, "PUT", path, &pipe, e);
     close(k->pipe[0]);
     pthread_join(k->thread, NULL);
-    if (ok && !k->ok) {
-        *e = k->err;
+    if (k->err.code != CG_OK && (ok || k->err.sys != EPIPE)) {
+        *e = k->err; /* what made the upload end, not that it ended */
         ok = false;
     }
     return ok;

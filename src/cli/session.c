@@ -182,17 +182,18 @@ static void handle_signals(struct session *s)
 
 static int pump(struct session *s)
 {
+    bool alive = cli_ws_serve(s->ws, POLLIN); /* what came with the handshake shows in no poll */
     while (!s->over) {
         bool reads = s->stdin_open && cli_ws_queued(s->ws) < QUEUE_MAX;
         struct pollfd fds[2] = {{cli_ws_fd(s->ws), cli_ws_events(s->ws), 0},
                                 {reads ? STDIN_FILENO : -1, POLLIN, 0}};
-        int n = poll(fds, 2, -1);
+        int n = poll(fds, 2, alive ? -1 : 0);
         handle_signals(s);
         if (n < 0)
             continue;
         if (fds[1].revents)
             read_stdin(s);
-        bool alive = cli_ws_serve(s->ws, fds[0].revents);
+        alive = alive && cli_ws_serve(s->ws, fds[0].revents);
         if (!alive && !s->over) {
             restore_terminal();
             fprintf(stderr, "\nerror: the connection to the server ended\n");

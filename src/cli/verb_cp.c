@@ -17,6 +17,7 @@ struct copy {
     int64_t total, done; /* total -1: not known */
     bool bar;
     int percent;
+    struct cg_err err; /* why the sink took no more */
 };
 
 static void show(struct copy *k)
@@ -49,7 +50,19 @@ static bool write_some(void *ctx, struct cg_slice bytes)
 {
     struct copy *k = ctx;
     k->done += (int64_t)bytes.n;
-    return cg_fd_write_full(k->fd, bytes.p, bytes.n, NULL);
+    return cg_fd_write_full(k->fd, bytes.p, bytes.n, &k->err);
+}
+
+/* A stream whose sink gave up has ended without fault of the server's. */
+static bool fetch(struct cli *c, const char *path, struct copy *k, const char *to, struct cg_err *e)
+{
+    const struct cli_pipe pipe = {.write = write_some, .ctx = k};
+    if (!cli_stream(c, "GET", path, &pipe, e))
+        return false;
+    if (k->err.code == CG_OK)
+        return true;
+    *e = k->err;
+    return cg_wrap(e, "write %s", to);
 }
 
 /* "<id>:PATH" split; false for a local name. */
@@ -101,20 +114,20 @@ static bool down_file(struct cli *c, const char *id, const char *from, const cha
 {
     struct copy k = {.fd = STDOUT_FILENO, .total = -1};
     CG_OWN(cg_drop_free) char *path = file_path(id, from);
-    const struct cli_pipe pipe = {.write = write_some, .ctx = &k};
     if (strcmp(to, "-") == 0)
-        return cli_stream(c, "GET", path, &pipe, e);
+        return fetch(c, path, &k, "standard output", e);
     struct stat st;
     const char *slash = strrchr(from, '/');
     bool folder = stat(to, &st) == 0 && S_ISDIR(st.st_mode);
     CG_OWN(cg_drop_free)
     char *target = folder ? cg_format("%s/%s", to, slash ? slash + 1 : from) : cg_strdup(to);
     CG_OWN(cg_drop_free) char *part = cg_format("%s.part", target);
-    CG_OWN(cg_drop_fd) int fd = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-    if (fd < 0)
+    k.fd = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    if (k.fd < 0)
         return cg_fail_sys(e, "write %s", part);
-    k.fd = fd;
-    bool ok = cli_stream(c, "GET", path, &pipe, e);
+    bool ok = fetch(c, path, &k, target, e);
+    /* some file systems tell of a full disk only here */
+    ok = (close(k.fd) == 0 || !ok || cg_fail_sys(e, "write %s", target)) && ok;
     ok = ok && (rename(part, target) == 0 || cg_fail_sys(e, "write %s", target));
     if (!ok)
         unlink(part);

@@ -13,7 +13,7 @@ enum { WORDS = 64, AGAIN_S = 1 };
 struct follow {
     bool json;
     bool only_told; /* logs: what `logs` shows */
-    bool once;      /* stop at the first quiet moment */
+    bool deaf;      /* nobody reads what we write */
     unsigned long long seq;
     unsigned long long until; /* 0: no end */
 };
@@ -35,27 +35,51 @@ static bool on_event(void *ctx, const char *id, const char *event, struct cg_sli
     } else {
         event_print(stdout, data);
     }
-    fflush(stdout);
-    return !(f->until && f->seq >= f->until);
+    if (fflush(stdout) != 0)
+        f->deaf = true;
+    return !f->deaf && !(f->until && f->seq >= f->until);
 }
 
+/* True when the stream's end was its sandbox's; a server that stops ends streams too. */
+static bool is_over(struct cli *c, const char *id, struct cg_err *e)
+{
+    if (!id)
+        return false;
+    CG_OWN(cg_drop_free) char *escaped = cli_escape(id);
+    CG_OWN(cg_drop_free) char *path = cg_format("/v1/sandboxes/%s", escaped);
+    CG_OWN(cg_drop_json) struct cg_json *s = cli_json(c, "GET", path, (struct cg_slice){0}, e);
+    const char *status = cg_json_str(s, "status");
+    return cg_streq(status, "destroyed") || cg_streq(status, "error");
+}
+
+static bool is_final(const struct cg_err *e)
+{
+    return e->code == CG_NOT_FOUND || e->code == CG_UNAUTHORIZED || e->code == CG_INVALID;
+}
+
+/* Streams until the sandbox's end, across restarts of the server: the next stream goes on behind
+ * the last event. */
 static int follow(struct cli *c, const char *id, struct follow *f)
 {
-    struct cg_err e = CG_ERR_INIT;
+    CG_OWN(cg_drop_free) char *escaped = cli_escape(id ? id : "");
+    bool told = false;
     for (;;) {
+        struct cg_err e = CG_ERR_INIT;
         bool ended = false;
-        CG_OWN(cg_drop_free) char *escaped = cli_escape(id ? id : "");
         CG_OWN(cg_drop_free)
         char *path =
             id ? cg_format("/v1/events/stream?sandbox_id=%s&after_seq=%llu", escaped, f->seq)
                : cg_strdup("/v1/events/stream");
         bool ok = cli_events(c, path, on_event, f, &ended, &e);
-        if (ok || e.code == CG_NOT_FOUND || e.code == CG_UNAUTHORIZED || e.code == CG_INVALID)
-            return ok ? 0 : cli_error(&e);
-        sleep(AGAIN_S); /* the server is gone for a moment: go on where we were */
-        cli_finish(c);
-        if (!cli_find(c, &e))
+        if (f->deaf || (f->until && f->seq >= f->until) || (ok && is_over(c, id, &e)))
+            return 0;
+        if (is_final(&e))
             return cli_error(&e);
+        if (!told && isatty(STDERR_FILENO))
+            fprintf(stderr, "the server is away; waiting for it (Ctrl-C ends this)\n");
+        told = true;
+        sleep(AGAIN_S);
+        cli_find_again(c);
     }
 }
 

@@ -14,7 +14,7 @@
 #include "cli/ws.h"
 #include "config/project.h"
 
-enum { WORDS = 256, BODY_MAX = 1 << 20 };
+enum { WORDS = 256, BODY_MAX = 1 << 20, POLL_FIRST_US = 5000, POLL_LAST_US = 300000 };
 
 struct wish {
     struct cg_project p;
@@ -197,6 +197,7 @@ static void show_phase(struct progress *p, const struct cg_json *s)
 static struct cg_json *await(struct cli *c, const char *id, struct progress *p, struct cg_err *e)
 {
     CG_OWN(cg_drop_free) char *path = cg_format("/v1/sandboxes/%s", id);
+    unsigned pause_us = POLL_FIRST_US; /* a warm sandbox is there at once, a cold one in seconds */
     for (;;) {
         struct cg_json *s = cli_json(c, "GET", path, (struct cg_slice){0}, e);
         if (!s)
@@ -210,7 +211,8 @@ static struct cg_json *await(struct cli *c, const char *id, struct progress *p, 
             return s;
         }
         cg_json_destroy(s);
-        usleep(40000);
+        usleep(pause_us);
+        pause_us = CG_MIN(pause_us + pause_us / 2, (unsigned)POLL_LAST_US);
     }
 }
 

@@ -1,22 +1,20 @@
 #include "cli/ws.h"
 
+#include <curl/curl.h>
 #include <errno.h>
-#include <netdb.h>
 #include <openssl/evp.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 #include <wslay/wslay.h>
 
 #include "base/clock.h"
-#include "base/fs.h"
 
-enum { HEAD_MAX = 16384, MESSAGE_MAX = 4 << 20 };
+enum { HEAD_MAX = 16384, MESSAGE_MAX = 4 << 20, HANDSHAKE_MS = 30000 };
 
 struct cli_ws {
-    int fd;
+    CURL *curl; /* connected; what is TLS about it is libcurl's */
+    int fd;     /* its socket, to poll */
     wslay_event_context_ptr wslay;
     struct cli_ws_ops ops;
     void *ctx;
@@ -33,12 +31,11 @@ static ssize_t on_recv(wslay_event_context_ptr w, uint8_t *buf, size_t n, int fl
         cg_buf_consume(&ws->early, take);
         return (ssize_t)take;
     }
-    ssize_t got = recv(ws->fd, buf, n, 0);
-    if (got > 0)
-        return got;
-    wslay_event_set_error(w, got < 0 && (errno == EAGAIN || errno == EINTR)
-                                 ? WSLAY_ERR_WOULDBLOCK
-                                 : WSLAY_ERR_CALLBACK_FAILURE);
+    size_t got = 0;
+    CURLcode rc = curl_easy_recv(ws->curl, buf, n, &got);
+    if (rc == CURLE_OK && got > 0)
+        return (ssize_t)got;
+    wslay_event_set_error(w, rc == CURLE_AGAIN ? WSLAY_ERR_WOULDBLOCK : WSLAY_ERR_CALLBACK_FAILURE);
     return -1;
 }
 
@@ -46,11 +43,11 @@ static ssize_t on_send(wslay_event_context_ptr w, const uint8_t *p, size_t n, in
 {
     struct cli_ws *ws = user;
     (void)flags;
-    ssize_t put = send(ws->fd, p, n, MSG_NOSIGNAL);
-    if (put >= 0)
-        return put;
-    wslay_event_set_error(w, errno == EAGAIN || errno == EINTR ? WSLAY_ERR_WOULDBLOCK
-                                                               : WSLAY_ERR_CALLBACK_FAILURE);
+    size_t put = 0;
+    CURLcode rc = curl_easy_send(ws->curl, p, n, &put);
+    if (rc == CURLE_OK)
+        return (ssize_t)put;
+    wslay_event_set_error(w, rc == CURLE_AGAIN ? WSLAY_ERR_WOULDBLOCK : WSLAY_ERR_CALLBACK_FAILURE);
     return -1;
 }
 
@@ -72,49 +69,78 @@ static void on_message(wslay_event_context_ptr w, const struct wslay_event_on_ms
                            (struct cg_slice){(const char *)arg->msg, arg->msg_length});
 }
 
-/* "http://host:port" into its parts. */
-static bool split_url(const char *url, char host[256], char port[8], struct cg_err *e)
+/* Host and port for the Host header, and the path that a server behind a proxy may have. */
+static bool split_url(const char *url, char host[300], char path[300], struct cg_err *e)
 {
-    if (!cg_has_prefix(url, "http://"))
-        return cg_fail(e, CG_UNSUPPORTED,
-                       "%s: terminals work over http:// only in this version; put an SSH "
-                       "tunnel in front of a remote server",
-                       url);
-    const char *p = url + 7;
-    size_t n = strcspn(p, "/");
-    char text[300];
-    cg_snprintf(text, sizeof text, "%.*s", (int)CG_MIN(n, (size_t)280), p);
-    char *colon = strrchr(text, ':');
-    bool has_port = colon && !strchr(colon, ']');
-    cg_strlcpy(port, 8, has_port ? colon + 1 : "80");
-    if (has_port)
-        *colon = '\0';
-    const char *name = text[0] == '[' ? text + 1 : text;
-    cg_strlcpy(host, 256, name);
-    host[strcspn(host, "]")] = '\0';
+    CURLU *u = curl_url();
+    char *name = NULL;
+    char *port = NULL;
+    char *prefix = NULL;
+    bool ok = u && curl_url_set(u, CURLUPART_URL, url, 0) == CURLUE_OK &&
+              curl_url_get(u, CURLUPART_HOST, &name, 0) == CURLUE_OK &&
+              curl_url_get(u, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) == CURLUE_OK &&
+              curl_url_get(u, CURLUPART_PATH, &prefix, 0) == CURLUE_OK;
+    if (ok) {
+        size_t n = strlen(prefix);
+        cg_snprintf(host, 300, "%s:%s", name, port);
+        cg_snprintf(path, 300, "%.*s", (int)(n > 0 && prefix[n - 1] == '/' ? n - 1 : n), prefix);
+    }
+    curl_free(name);
+    curl_free(port);
+    curl_free(prefix);
+    curl_url_cleanup(u);
+    return ok || cg_fail(e, CG_INVALID, "%s is no URL of a server", url);
+}
+
+/* libcurl makes the connection, with TLS and its checks where the URL says https. */
+static bool dial(struct cli_ws *ws, const struct cli *c, struct cg_err *e)
+{
+    ws->curl = cli_curl(c, "/");
+    curl_easy_setopt(ws->curl, CURLOPT_CONNECT_ONLY, 1L);
+    curl_easy_setopt(ws->curl, CURLOPT_HTTPPROXYTUNNEL, 1L);
+    CURLcode rc = curl_easy_perform(ws->curl);
+    curl_socket_t fd = CURL_SOCKET_BAD;
+    if (rc == CURLE_OK)
+        rc = curl_easy_getinfo(ws->curl, CURLINFO_ACTIVESOCKET, &fd);
+    ws->fd = fd;
+    return (rc == CURLE_OK && fd >= 0) ||
+           cg_fail(e, CG_UNAVAILABLE, "%s: %s", c->url, curl_easy_strerror(rc));
+}
+
+static bool await(const struct cli_ws *ws, short events)
+{
+    struct pollfd p = {ws->fd, events, 0};
+    int n;
+    do {
+        n = poll(&p, 1, HANDSHAKE_MS);
+    } while (n < 0 && errno == EINTR);
+    return n > 0;
+}
+
+static bool send_all(struct cli_ws *ws, const char *p, size_t n)
+{
+    while (n > 0) {
+        size_t put = 0;
+        CURLcode rc = curl_easy_send(ws->curl, p, n, &put);
+        if (rc == CURLE_AGAIN ? !await(ws, POLLOUT) : rc != CURLE_OK)
+            return false;
+        p += put;
+        n -= put;
+    }
     return true;
 }
 
-static int dial(const char *host, const char *port, struct cg_err *e)
+/* -1: the end, or nothing for too long. */
+static ssize_t receive(struct cli_ws *ws, char *p, size_t n)
 {
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
-    struct addrinfo *found = NULL;
-    int rc = getaddrinfo(host, port, &hints, &found);
-    if (rc != 0) {
-        cg_fail(e, CG_UNAVAILABLE, "%s: %s", host, gai_strerror(rc));
-        return -1;
+    for (;;) {
+        size_t got = 0;
+        CURLcode rc = curl_easy_recv(ws->curl, p, n, &got);
+        if (rc == CURLE_OK)
+            return got > 0 ? (ssize_t)got : -1;
+        if (rc != CURLE_AGAIN || !await(ws, POLLIN))
+            return -1;
     }
-    int fd = -1;
-    for (struct addrinfo *a = found; a && fd < 0; a = a->ai_next) {
-        fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        if (fd >= 0 && connect(fd, a->ai_addr, a->ai_addrlen) != 0) {
-            cg_fail_sys(e, "connect to %s:%s", host, port);
-            close(fd);
-            fd = -1;
-        }
-    }
-    freeaddrinfo(found);
-    return fd;
 }
 
 /* Reads the answer's head; bytes behind it stay in ws->early. */
@@ -125,7 +151,7 @@ static bool read_answer(struct cli_ws *ws, struct cg_err *e)
     const char *end = NULL;
     while (!end) {
         char *room = cg_buf_room(&b, 2048);
-        ssize_t n = room ? recv(ws->fd, room, 2048, 0) : -1;
+        ssize_t n = room ? receive(ws, room, 2048) : -1;
         if (n <= 0)
             return cg_fail(e, CG_CLOSED, "the server closed the connection");
         cg_buf_grew(&b, (size_t)n);
@@ -145,7 +171,7 @@ static bool read_answer(struct cli_ws *ws, struct cg_err *e)
     return true;
 }
 
-static bool handshake(struct cli_ws *ws, const char *host, const char *port, const char *path,
+static bool handshake(struct cli_ws *ws, const char *host, const char *prefix, const char *path,
                       const char *query, const char *ticket, const char *protocol, struct cg_err *e)
 {
     unsigned char random[16];
@@ -154,30 +180,30 @@ static bool handshake(struct cli_ws *ws, const char *host, const char *port, con
     EVP_EncodeBlock(key, random, sizeof random);
     CG_OWN(cg_drop_free)
     char *head = cg_format(
-        "GET %s?token=%s%s%s HTTP/1.1\r\nHost: %s:%s\r\nUpgrade: websocket\r\n"
+        "GET %s%s?token=%s%s%s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\n"
         "Connection: Upgrade\r\nSec-WebSocket-Key: %s\r\nSec-WebSocket-Version: 13\r\n"
         "Sec-WebSocket-Protocol: %s\r\nUser-Agent: caged-cli/" CG_VERSION "\r\n\r\n",
-        path, ticket, query[0] ? "&" : "", query, host, port, (const char *)key, protocol);
-    return cg_fd_write_full(ws->fd, head, strlen(head), e) && read_answer(ws, e);
+        prefix, path, ticket, query[0] ? "&" : "", query, host, (const char *)key, protocol);
+    return (send_all(ws, head, strlen(head)) ||
+            cg_fail(e, CG_CLOSED, "the server closed the connection")) &&
+           read_answer(ws, e);
 }
 
 struct cli_ws *cli_ws_connect(struct cli *c, const char *path, const char *query,
                               const char *protocol, const struct cli_ws_ops *ops, void *ctx,
                               struct cg_err *e)
 {
-    char host[256];
-    char port[8];
+    char host[300];
+    char prefix[300];
     CG_OWN(cg_drop_json)
     struct cg_json *ticket = cli_json(c, "POST", "/v1/auth/socket-ticket", (struct cg_slice){0}, e);
     const char *text = cg_json_str(ticket, "ticket");
-    if (!text || !split_url(c->url, host, port, e))
+    if (!text || !split_url(c->url, host, prefix, e))
         return NULL;
     struct cli_ws *ws = cg_alloc(sizeof *ws);
     ws->ops = *ops;
     ws->ctx = ctx;
-    ws->fd = dial(host, port, e);
-    if (ws->fd < 0 || !handshake(ws, host, port, path, query, text, protocol, e) ||
-        !cg_fd_set_nonblock(ws->fd, true, e)) {
+    if (!dial(ws, c, e) || !handshake(ws, host, prefix, path, query, text, protocol, e)) {
         cli_ws_destroy(ws);
         return NULL;
     }
@@ -240,7 +266,7 @@ void cli_ws_destroy(struct cli_ws *ws)
         return;
     if (ws->wslay)
         wslay_event_context_free(ws->wslay);
-    cg_drop_fd(&ws->fd);
+    curl_easy_cleanup(ws->curl);
     cg_buf_finish(&ws->early);
     free(ws);
 }

@@ -1,4 +1,5 @@
-/* A WebSocket to the server, for terminals and streamed commands: wslay over a plain socket. */
+/* A WebSocket to the server, for terminals and streamed commands: wslay over a connection that
+ * libcurl made. */
 #ifndef CG_CLI_WS_H
 #define CG_CLI_WS_H
 

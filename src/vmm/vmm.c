@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 #if defined(__x86_64__)
+#include <cpuid.h>
 #include <x86intrin.h>
 #endif
 
@@ -172,10 +173,20 @@ uint64_t cg_vmm_tsc_khz(void)
         return 0;
     return (uint64_t)((double)(tsc1 - tsc0) * 1e6 / (double)(ns1 - ns0));
 }
+bool cg_vmm_tsc_is_steady(void)
+{
+    unsigned a, b, c, d;
+    return __get_cpuid(0x80000007, &a, &b, &c, &d) && (d & (1U << 8));
+}
 #else
 uint64_t cg_vmm_tsc_khz(void)
 {
     return 0;
+}
+
+bool cg_vmm_tsc_is_steady(void)
+{
+    return false;
 }
 #endif
 

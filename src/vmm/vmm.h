@@ -80,6 +80,9 @@ uint32_t cg_vmm_overhead_mib(const struct cg_vmm_driver *d, uint32_t mem_mib);
  * 50 ms; 0 where there is none. */
 uint64_t cg_vmm_tsc_khz(void);
 
+/* Whether that rate is the same in all the CPU's states (CPUID 8000_0007h, EDX bit 8). */
+bool cg_vmm_tsc_is_steady(void);
+
 /* ---- the warden's side: on its loop, one thread, no call blocks ---- */
 
 struct cg_vmm;

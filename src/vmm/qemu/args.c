@@ -2,6 +2,9 @@
  * What is easy to get wrong, all of it measured:
  * - microvm routes no PIT interrupt in this set-up, so a guest that must calibrate its TSC waits
  * for ever when the host is busy: pit=off,pic=off and tsc_early_khz, always together.
+ * - A microvm has no other clock than the TSC, which the kernel throws away for ticks of 4 ms when
+ *   its CPU does not promise a steady one; TCG's does not, though it is the host's: tsc=reliable
+ *   where that is steady gives the guest nanoseconds and rest between events.
  * - Under TCG the kernel's own cmpxchg16b returned wrong flags: clearcpuid=cx16 keeps the kernel
  *   from it, while programs in the guest may still use it (-cpu max keeps it).
  * - A writable raw image needs an O_RDWR and an O_RDONLY descriptor in its set: QEMU opens it
@@ -48,9 +51,11 @@ static void add_kernel(const struct cg_vmm_launch *l, struct cg_vmm_args *a)
     cg_vmm_arg(a, "/proc/self/fd/%d", l->kernel);
     cg_vmm_arg(a, "-initrd");
     cg_vmm_arg(a, "/proc/self/fd/%d", l->initramfs);
-    char tsc[48] = "";
+    char tsc[64] = "";
+    bool steady = l->accel == CG_ACCEL_TCG && cg_vmm_tsc_is_steady();
     if (l->tsc_khz > 0)
-        cg_snprintf(tsc, sizeof tsc, " tsc_early_khz=%llu", (unsigned long long)l->tsc_khz);
+        cg_snprintf(tsc, sizeof tsc, " tsc_early_khz=%llu%s", (unsigned long long)l->tsc_khz,
+                    steady ? " tsc=reliable" : "");
     cg_vmm_arg(a, "-append");
     cg_vmm_arg(
         a, "console=ttyS0 quiet panic=-1 reboot=t random.trust_cpu=on preempt=voluntary%s%s%s%s",

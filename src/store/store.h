@@ -49,6 +49,16 @@ struct cg_store_sandbox {
     const char *doc; /* everything else as JSON, the core's business */
 };
 
+/* Everything that is no account, key or sandbox and is only ever looked up by its id: secrets,
+ * snapshots, alerts, channels, sessions … A kind is a word that one file of the core owns; what
+ * stands in the document is that file's business. */
+struct cg_store_item {
+    const char *kind; /* "secret" */
+    const char *id;   /* unique in its kind */
+    const char *account;
+    const char *doc; /* a JSON object */
+};
+
 /* Reading, at start. `each` is called for every row, in the order of creation. */
 CG_MUST_USE bool cg_store_each_account(struct cg_store *s,
                                        void (*each)(void *ctx, const struct cg_store_account *a),
@@ -60,6 +70,12 @@ CG_MUST_USE bool cg_store_each_sandbox(struct cg_store *s,
                                        void (*each)(void *ctx, const struct cg_store_sandbox *b),
                                        void *ctx, struct cg_err *e);
 
+/* All items of a kind, in the order in which they were first put. The texts are valid during the
+ * call. */
+CG_MUST_USE bool cg_store_each_item(struct cg_store *s, const char *kind,
+                                    void (*each)(void *ctx, const struct cg_store_item *i),
+                                    void *ctx, struct cg_err *e);
+
 /* Writing. done may be NULL. Values are copied. */
 void cg_store_put_account(struct cg_store *s, const struct cg_store_account *a, cg_store_done *done,
                           void *ctx);
@@ -68,6 +84,12 @@ void cg_store_put_key(struct cg_store *s, const struct cg_store_key *k, cg_store
 void cg_store_delete_key(struct cg_store *s, const char *id, cg_store_done *done, void *ctx);
 /* Inserts or replaces. */
 void cg_store_put_sandbox(struct cg_store *s, const struct cg_store_sandbox *b, cg_store_done *done,
+                          void *ctx);
+/* Inserts or replaces. */
+void cg_store_put_item(struct cg_store *s, const struct cg_store_item *i, cg_store_done *done,
+                       void *ctx);
+/* What is not there is deleted, too. */
+void cg_store_delete_item(struct cg_store *s, const char *kind, const char *id, cg_store_done *done,
                           void *ctx);
 
 #endif

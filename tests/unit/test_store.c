@@ -173,6 +173,37 @@ static void keys_come_back_whole_until_deleted(void **state)
     assert_string_equal(s.text, "key-1 read 7 11 13;");
 }
 
+static void note_item(void *ctx, const struct cg_store_item *i)
+{
+    struct seen *s = ctx;
+    size_t n = strlen(s->text);
+    snprintf(s->text + n, sizeof s->text - n, "%s %s %s %s;", i->kind, i->id, i->account, i->doc);
+    s->n++;
+}
+
+static void items_are_kept_apart_by_kind_and_replaced_by_id(void **state)
+{
+    struct fixture *f = *state;
+    const struct cg_store_item items[] = {{"secret", "b", "acc-a", "{\"v\":1}"},
+                                          {"alert", "b", "acc-a", "{}"},
+                                          {"secret", "a", "acc-b", "{}"},
+                                          {"secret", "b", "acc-a", "{\"v\":2}"}};
+    for (size_t i = 0; i < CG_COUNT(items); i++)
+        cg_store_put_item(f->store, &items[i], on_done, f);
+    cg_store_delete_item(f->store, "alert", "b", on_done, f);
+    cg_store_delete_item(f->store, "alert", "never-there", on_done, f);
+    close_store(f);
+    assert_int_equal(f->done, 6);
+    assert_int_equal(f->failed, 0);
+    open_store(f);
+    struct seen s = {0};
+    assert_true(cg_store_each_item(f->store, "secret", note_item, &s, NULL));
+    assert_string_equal(s.text, "secret b acc-a {\"v\":2};secret a acc-b {};");
+    struct seen none = {0};
+    assert_true(cg_store_each_item(f->store, "alert", note_item, &none, NULL));
+    assert_int_equal(none.n, 0);
+}
+
 static void close_finishes_what_is_queued(void **state)
 {
     struct fixture *f = *state;
@@ -239,6 +270,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(rows_keep_the_order_of_creation_and_the_last_values, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(keys_come_back_whole_until_deleted, setup, teardown),
+        cmocka_unit_test_setup_teardown(items_are_kept_apart_by_kind_and_replaced_by_id, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(close_finishes_what_is_queued, setup, teardown),
         cmocka_unit_test_setup_teardown(one_bad_write_is_told_and_takes_no_other_with_it, setup,
                                         teardown),

@@ -20,9 +20,11 @@ static const char *const migrations[] = {
     " created INTEGER NOT NULL, expires INTEGER NOT NULL, used INTEGER NOT NULL) STRICT;"
     "CREATE TABLE sandbox (n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, account TEXT NOT NULL,"
     " status TEXT NOT NULL, slot INTEGER NOT NULL, doc TEXT NOT NULL) STRICT;",
+    "CREATE TABLE item (n INTEGER PRIMARY KEY, kind TEXT NOT NULL, id TEXT NOT NULL,"
+    " account TEXT NOT NULL, doc TEXT NOT NULL, UNIQUE (kind, id)) STRICT;",
 };
 
-enum job_kind { PUT_ACCOUNT, PUT_KEY, DELETE_KEY, PUT_SANDBOX };
+enum job_kind { PUT_ACCOUNT, PUT_KEY, DELETE_KEY, PUT_SANDBOX, PUT_ITEM, DELETE_ITEM };
 
 struct job {
     struct job *next;
@@ -34,6 +36,7 @@ struct job {
     struct cg_store_account account;
     struct cg_store_key key;
     struct cg_store_sandbox sandbox;
+    struct cg_store_item item; /* its texts are owned */
     char *doc;
 };
 
@@ -135,6 +138,11 @@ static bool bind_job(sqlite3_stmt *st, const struct job *j)
         return bind_text(st, 1, b->id) && bind_text(st, 2, b->account) &&
                bind_text(st, 3, b->status) && sqlite3_bind_int64(st, 4, b->slot) == SQLITE_OK &&
                bind_text(st, 5, j->doc);
+    case PUT_ITEM:
+        return bind_text(st, 1, j->item.kind) && bind_text(st, 2, j->item.id) &&
+               bind_text(st, 3, j->item.account) && bind_text(st, 4, j->doc);
+    case DELETE_ITEM:
+        return bind_text(st, 1, j->item.kind) && bind_text(st, 2, j->item.id);
     }
     return false;
 }
@@ -149,6 +157,10 @@ static const char *const job_sql[] = {
         "INSERT INTO sandbox (id, account, status, slot, doc) VALUES (?1, ?2, ?3, ?4, ?5)"
         " ON CONFLICT (id) DO UPDATE SET account = excluded.account,"
         " status = excluded.status, slot = excluded.slot, doc = excluded.doc",
+    [PUT_ITEM] = "INSERT INTO item (kind, id, account, doc) VALUES (?1, ?2, ?3, ?4)"
+                 " ON CONFLICT (kind, id) DO UPDATE SET account = excluded.account,"
+                 " doc = excluded.doc",
+    [DELETE_ITEM] = "DELETE FROM item WHERE kind = ?1 AND id = ?2",
 };
 
 static void run_job(struct cg_store *s, struct job *j)
@@ -204,6 +216,15 @@ static void *work(void *arg)
     return NULL;
 }
 
+static void free_job(struct job *j)
+{
+    free((char *)(uintptr_t)j->item.kind);
+    free((char *)(uintptr_t)j->item.id);
+    free((char *)(uintptr_t)j->item.account);
+    free(j->doc);
+    free(j);
+}
+
 static void deliver(struct cg_store *s)
 {
     pthread_mutex_lock(&s->lock);
@@ -217,8 +238,7 @@ static void deliver(struct cg_store *s)
             cg_log(CG_LOG_ERROR, CG_EVENT("store.write_failed"), CG_E(&j->err));
         if (j->done)
             j->done(j->ctx, j->failed ? &j->err : NULL);
-        free(j->doc);
-        free(j);
+        free_job(j);
         j = next;
     }
 }
@@ -358,6 +378,25 @@ bool cg_store_each_sandbox(struct cg_store *s,
     return st && sqlite3_finalize(st) == SQLITE_OK;
 }
 
+bool cg_store_each_item(struct cg_store *s, const char *kind,
+                        void (*each)(void *ctx, const struct cg_store_item *i), void *ctx,
+                        struct cg_err *e)
+{
+    sqlite3_stmt *st = query(s, "SELECT id, account, doc FROM item WHERE kind = ?1 ORDER BY n", e);
+    if (!st)
+        return false;
+    bind_text(st, 1, kind); /* without it nothing is found: an error at the end */
+    while (sqlite3_step(st) == SQLITE_ROW) {
+        const struct cg_store_item i = {.kind = kind,
+                                        .id = (const char *)sqlite3_column_text(st, 0),
+                                        .account = (const char *)sqlite3_column_text(st, 1),
+                                        .doc = (const char *)sqlite3_column_text(st, 2)};
+        if (i.id && i.account && i.doc)
+            each(ctx, &i);
+    }
+    return sqlite3_finalize(st) == SQLITE_OK || sql_fail(s->db, e, "read");
+}
+
 /* --- writing --- */
 
 static void submit(struct cg_store *s, struct job *j, cg_store_done *done, void *ctx)
@@ -408,5 +447,23 @@ void cg_store_put_sandbox(struct cg_store *s, const struct cg_store_sandbox *b, 
     j->sandbox = *b;
     j->doc = cg_strdup(b->doc);
     j->sandbox.doc = j->doc;
+    submit(s, j, done, ctx);
+}
+
+void cg_store_put_item(struct cg_store *s, const struct cg_store_item *i, cg_store_done *done,
+                       void *ctx)
+{
+    struct job *j = new_job(PUT_ITEM);
+    j->item = (struct cg_store_item){
+        .kind = cg_strdup(i->kind), .id = cg_strdup(i->id), .account = cg_strdup(i->account)};
+    j->doc = cg_strdup(i->doc);
+    submit(s, j, done, ctx);
+}
+
+void cg_store_delete_item(struct cg_store *s, const char *kind, const char *id, cg_store_done *done,
+                          void *ctx)
+{
+    struct job *j = new_job(DELETE_ITEM);
+    j->item = (struct cg_store_item){.kind = cg_strdup(kind), .id = cg_strdup(id)};
     submit(s, j, done, ctx);
 }

@@ -33,6 +33,8 @@ struct batch {
 
 struct cg_record {
     struct cg_tail tail;
+    struct cg_blobs *blobs; /* NULL until the first is put */
+    struct cg_blobs_options blobs_options;
     struct batch fill;
     struct batch flight;
     bool in_flight;
@@ -278,14 +280,19 @@ bool cg_record_flush_begin(struct cg_record *r)
     r->flight = r->fill;
     r->fill = empty;
     r->in_flight = true;
+    if (r->blobs)
+        cg_blobs_take(r->blobs);
     return true;
 }
 
 void cg_record_flush_run(struct cg_record *r)
 {
     r->flight_err = (struct cg_err)CG_ERR_INIT;
-    r->flight_ok = cg_tail_write(&r->tail, cg_buf_slice(&r->flight.text), r->flight.first_seq,
+    r->flight_ok = (!r->blobs || cg_blobs_run(r->blobs, &r->flight_err)) &&
+                   cg_tail_write(&r->tail, cg_buf_slice(&r->flight.text), r->flight.first_seq,
                                  &r->flight_bytes, &r->flight_err);
+    if (r->blobs && r->flight_ok)
+        cg_blobs_reap(r->blobs);
 }
 
 static void drop_batch(struct cg_record *r, struct batch *b)
@@ -301,6 +308,8 @@ bool cg_record_flush_end(struct cg_record *r, struct cg_err *e)
 {
     CG_ASSERT(r->in_flight && !r->open);
     r->in_flight = false;
+    if (r->blobs)
+        cg_blobs_done(r->blobs, r->flight_ok);
     if (r->flight_ok) {
         r->durable = r->flight.last_seq;
         r->bytes += r->flight_bytes - r->flight.text.n; /* a new segment's header */
@@ -334,6 +343,58 @@ bool cg_record_sync(struct cg_record *r, struct cg_err *e)
     return true;
 }
 
+/* --- blobs --- */
+
+enum { THIN_AT_ONCE = 256 }; /* names in a line; each has 67 bytes there */
+
+struct thinning {
+    struct cg_record *r;
+    struct cg_jsonw *w;
+    unsigned count;
+};
+
+static void tell_thinned(void *ctx, const char *name)
+{
+    struct thinning *t = ctx;
+    if (t->count++ == 0) {
+        t->w = cg_record_begin(t->r, CG_REC_GAP, CG_SRC_HOST, NULL);
+        cg_jsonw_kstr(t->w, "reason", "thinned");
+        cg_jsonw_key(t->w, "blobs");
+        cg_jsonw_arr(t->w);
+    }
+    cg_jsonw_str(t->w, name);
+}
+
+static bool make_room(struct cg_record *r, size_t length)
+{
+    struct thinning t = {.r = r};
+    bool fits = cg_blobs_thin(r->blobs, cg_blobs_bound(length), THIN_AT_ONCE, tell_thinned, &t);
+    if (t.count > 0) {
+        cg_jsonw_arr_end(t.w);
+        if (cg_record_end(r) == 0) {
+            cg_blobs_spare(r->blobs);
+            return false;
+        }
+    }
+    return fits;
+}
+
+bool cg_record_put_blob(struct cg_record *r, struct cg_slice bytes, char name[CG_BLOB_NAME],
+                        struct cg_err *e)
+{
+    CG_ASSERT(!r->open);
+    if (r->degraded)
+        return cg_fail(e, CG_IO, "the record cannot be written: %s", r->disk_text);
+    if (!r->blobs && (r->blobs = cg_blobs_open(r->tail.dir_fd, &r->blobs_options, e)) == NULL)
+        return false;
+    if (cg_blobs_put(r->blobs, bytes, name, e))
+        return true;
+    if (!e || e->code != CG_LIMIT || !make_room(r, bytes.n))
+        return false;
+    *e = (struct cg_err)CG_ERR_INIT;
+    return cg_blobs_put(r->blobs, bytes, name, e);
+}
+
 /* --- life --- */
 
 static void tell_found(struct cg_record *r, const struct cg_found *found)
@@ -365,6 +426,7 @@ struct cg_record *cg_record_open(int dir_fd, const struct cg_record_options *o, 
         cg_record_close(r);
         return NULL;
     }
+    r->blobs_options = o->blobs;
     r->quota = o->quota_bytes ? o->quota_bytes : DEFAULT_QUOTA;
     r->backlog = o->backlog_bytes ? o->backlog_bytes : DEFAULT_BACKLOG;
     r->tail.allowance = o->segment_bytes ? o->segment_bytes : DEFAULT_SEGMENT;
@@ -386,6 +448,7 @@ void cg_record_close(struct cg_record *r)
     if (!r)
         return;
     CG_ASSERT(!r->in_flight);
+    cg_blobs_close(r->blobs);
     cg_tail_close(&r->tail);
     cg_buf_finish(&r->fill.text);
     cg_buf_finish(&r->flight.text);

@@ -11,6 +11,7 @@
 
 #include "base/err.h"
 #include "base/jsonw.h"
+#include "record/blob.h"
 #include "record/line.h"
 
 struct cg_record;
@@ -20,6 +21,7 @@ struct cg_record_options {
     uint64_t quota_bytes;   /* 0: 1 GiB */
     uint64_t segment_bytes; /* a segment ends when it has passed this; 0: 64 MiB */
     size_t backlog_bytes;   /* bulk lines wait in memory up to here; 0: 512 KiB */
+    struct cg_blobs_options blobs;
 };
 
 struct cg_record_stats {
@@ -48,6 +50,13 @@ uint64_t cg_record_end(struct cg_record *r);
 /* The same with `data`, a JSON object without line ends that the caller vouches for. */
 uint64_t cg_record_append(struct cg_record *r, enum cg_record_type type, enum cg_record_src src,
                           const char *session, struct cg_slice data);
+
+/* Keeps content beside the lines and gives its name; a line that is appended after this may name
+ * it, and is on disk only when the blob is. When the blobs' quota is used up the ones put longest
+ * ago make room, and a `gap` line says which (reason `thinned`). Blocks for the compression (about
+ * 2 ms a MiB). CG_TOO_LARGE, CG_LIMIT, CG_IO: nothing is kept, say so in the line. */
+CG_MUST_USE bool cg_record_put_blob(struct cg_record *r, struct cg_slice bytes,
+                                    char name[CG_BLOB_NAME], struct cg_err *e);
 
 /* The record's clock now, in ns. */
 int64_t cg_record_now(const struct cg_record *r);

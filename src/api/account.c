@@ -72,7 +72,7 @@ void api_keys(struct op *op)
     cg_jsonw_arr(w);
     while (cg_map_next(&op->api->core->keys, &at, &hash, &value)) {
         const struct cg_store_key *k = value;
-        if (cg_streq(k->account, op->key->account))
+        if (cg_streq(k->account, op->key->account) && cg_has_prefix(k->id, "key-"))
             write_key(w, k);
     }
     cg_jsonw_arr_end(w);
@@ -98,9 +98,18 @@ static void create_key(struct op *op, const struct cg_json *body)
 {
     const char *name = NULL;
     const char *scope = "full";
+    const char *expires = NULL;
+    int64_t expires_wall = 0;
     struct cg_err e = CG_ERR_INIT;
-    if (!body_str(body, "name", &name, &e) || !body_str(body, "scope", &scope, &e)) {
+    if (!body_str(body, "name", &name, &e) || !body_str(body, "scope", &scope, &e) ||
+        !body_str(body, "expires_at", &expires, &e)) {
         op_fail(op, &e);
+        return;
+    }
+    if (expires && (!cg_time_parse(expires, &expires_wall) || expires_wall <= cg_wall_ns())) {
+        op_problem(op, 400, "invalid",
+                   "expires_at must be a time to come, as in 2030-01-31T12:00:00Z, not %.64s",
+                   expires);
         return;
     }
     if (cg_streq(scope, "read_only"))
@@ -114,7 +123,7 @@ static void create_key(struct op *op, const struct cg_json *body)
         return;
     }
     struct new_key n;
-    cg_core_new_key(op->api->core, op->key->account, name, scope, 0, n.text, &n.key);
+    cg_core_new_key(op->api->core, op->key->account, name, scope, expires_wall, n.text, &n.key);
     struct cg_jsonw *w = op_json(op);
     cg_jsonw_obj(w);
     cg_jsonw_kstr(w, "key", n.text);
@@ -147,9 +156,10 @@ void api_keys_delete(struct op *op)
     void *value;
     while (cg_map_next(&c->keys, &at, &hash, &value)) {
         struct cg_store_key *k = value;
-        if (!cg_streq(k->id, id) || !cg_streq(k->account, op->key->account))
+        if (!cg_streq(k->id, id) || !cg_has_prefix(id, "key-") ||
+            !cg_streq(k->account, op->key->account))
             continue;
-        if (k == op->key) {
+        if (cg_streq(op->key->id, id)) {
             op_problem(op, 409, "conflict", "a key cannot delete itself: use another one");
             return;
         }

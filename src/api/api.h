@@ -32,8 +32,9 @@ const char *const *cg_api_route_names(void);
 
 struct op {
     struct cg_api *api;
-    struct cg_http_req *r; /* NULL once the client is gone */
-    struct cg_store_key *key;
+    struct cg_http_req *r;      /* NULL once the client is gone */
+    struct cg_store_key *key;   /* whose rights the request has */
+    struct cg_store_key acting; /* its place when it is none of the core's: of a ticket */
     struct cg_sandbox *sb;
     struct cg_wcall call;
     struct cg_buf a, b, c; /* the handler's */
@@ -111,6 +112,9 @@ api_handler api_content_get, api_content_put, api_raw_get, api_raw_put, api_arch
     api_archive_put;
 api_handler api_git_diff, api_logs, api_templates, api_events, api_ports, api_metrics, api_status;
 api_handler api_not_yet;
+api_handler api_signup, api_login, api_logout, api_password;
+api_handler api_account_sessions, api_account_session_delete;
+api_handler api_device_code, api_device_token, api_device_look, api_device_decide;
 
 /* The server stops: clients are told to come again. */
 void api_streams_end(struct cg_api *a);

@@ -13,6 +13,19 @@ enum { WINDOW_S = 60, UNLIMITED = 1000000 };
 const struct route api_routes[] = {
     {"GET /health", api_health, ACCESS_NONE, false, false},
     {"POST /v1/auth/socket-ticket", api_ticket, ACCESS_READ, false, false},
+    {"POST /signup", api_signup, ACCESS_NONE, false, false},
+    {"POST /login", api_login, ACCESS_NONE, false, false},
+    {"POST /v1/auth/signup", api_signup, ACCESS_NONE, false, false},
+    {"POST /v1/auth/login", api_login, ACCESS_NONE, false, false},
+    {"POST /v1/auth/logout", api_logout, ACCESS_READ, false, false},
+    {"POST /v1/auth/device/code", api_device_code, ACCESS_NONE, false, false},
+    {"POST /v1/auth/device/token", api_device_token, ACCESS_NONE, false, false},
+    {"POST /v1/auth/device/approve", api_device_decide, ACCESS_FULL, false, false},
+    {"GET /v1/auth/device/{code}", api_device_look, ACCESS_FULL, false, false},
+    {"POST /v1/account/password", api_password, ACCESS_FULL, false, false},
+    {"GET /v1/account/sessions", api_account_sessions, ACCESS_FULL, false, false},
+    {"DELETE /v1/account/sessions/{session}", api_account_session_delete, ACCESS_FULL, false,
+     false},
     {"GET /v1/account", api_account, ACCESS_READ, false, false},
     {"GET /v1/account/keys", api_keys, ACCESS_FULL, false, false},
     {"POST /v1/account/keys", api_keys_create, ACCESS_FULL, false, false},
@@ -156,7 +169,8 @@ static bool origin_fine(const struct cg_http_req *r)
     return name && host && strcasecmp(name + 3, host) == 0;
 }
 
-static struct cg_store_key *find_key(struct cg_api *a, struct cg_http_req *r, const struct route *t)
+static struct cg_store_key *find_key(struct cg_api *a, struct cg_http_req *r, const struct route *t,
+                                     struct op *op)
 {
     const char *header = cg_http_header(r, "authorization");
     if (header && strncasecmp(header, "bearer ", 7) == 0)
@@ -165,7 +179,7 @@ static struct cg_store_key *find_key(struct cg_api *a, struct cg_http_req *r, co
     if (!t->ws || !cg_http_query(r, "token", token, sizeof token))
         return NULL;
     if (cg_has_prefix(token, "caged_wst_"))
-        return cg_core_ticket_take(a->core, token);
+        return cg_core_ticket_take(a->core, token, &op->acting) ? &op->acting : NULL;
     struct cg_store_key *k = cg_core_find_key(a->core, token);
     if (k)
         cg_log(CG_LOG_WARN, CG_EVENT("auth.key_in_url"), CG_S("key", k->id));
@@ -252,7 +266,7 @@ static bool admit(struct cg_api *a, struct cg_http_req *r, const struct route *t
 {
     if (t->access == ACCESS_NONE)
         return true;
-    op->key = find_key(a, r, t);
+    op->key = find_key(a, r, t, op);
     if (!op->key) {
         cg_http_add_header(r, "WWW-Authenticate", "Bearer");
         api_refuse(r, 401, "unauthorized",

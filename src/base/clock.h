@@ -11,6 +11,8 @@ enum { CG_TIME_TEXT = 32 };
 
 /* RFC 3339 UTC with microseconds, "2026-01-02T03:04:05.678901Z"; at least CG_TIME_TEXT bytes. */
 void cg_time_format(int64_t wall_ns, char out[CG_TIME_TEXT]);
+/* Reads RFC 3339, with "Z" or an offset, with or without fractions; years 1970 to 2200. */
+CG_MUST_USE bool cg_time_parse(const char *text, int64_t *wall_ns);
 
 /* Fills with bytes of the kernel's generator; ends the process if there are none. */
 void cg_rand_bytes(void *out, size_t n);

@@ -149,7 +149,12 @@ void cg_core_new_key(struct cg_core *c, const char *account, const char *name, c
                      int64_t expires_wall_ns, char text[CG_KEY_TEXT], struct cg_store_key *out);
 /* Single-use tickets for WebSockets. */
 void cg_core_ticket_make(struct cg_core *c, const struct cg_store_key *k, char *out, size_t size);
-struct cg_store_key *cg_core_ticket_take(struct cg_core *c, const char *text);
+CG_MUST_USE bool cg_core_ticket_take(struct cg_core *c, const char *text, struct cg_store_key *out);
+/* A new token that works like a key, in memory only: keeping it is the caller's business. */
+struct cg_store_key *cg_core_new_secret(struct cg_core *c, const char *prefix,
+                                        const char *id_prefix, const char *account,
+                                        char hash[2 * CG_STORE_HASH + 1], char text[CG_KEY_TEXT]);
+struct cg_store_key *cg_core_remember_key(struct cg_core *c, const struct cg_store_key *k);
 
 /* --- sandboxes --- */
 

@@ -9,7 +9,8 @@
 enum { KEY_CHARS = 32, TICKET_LIFE_S = 60, TICKETS_MAX = 4096, USED_EVERY_S = 600 };
 
 struct ticket {
-    struct cg_store_key *key;
+    struct cg_store_key key; /* as its holder acted: an account of a team, a lower scope */
+    char hash[2 * CG_STORE_HASH + 1];
     int64_t until_ns;
 };
 
@@ -33,18 +34,19 @@ static void hex_of(const unsigned char hash[CG_STORE_HASH], char out[2 * CG_STOR
     sodium_bin2hex(out, 2 * CG_STORE_HASH + 1, hash, CG_STORE_HASH);
 }
 
-static void remember_key(struct cg_core *c, const struct cg_store_key *k)
+struct cg_store_key *cg_core_remember_key(struct cg_core *c, const struct cg_store_key *k)
 {
     char hex[2 * CG_STORE_HASH + 1];
     hex_of(k->hash, hex);
     struct cg_store_key *copy = cg_alloc(sizeof *copy);
     *copy = *k;
     free(cg_map_put(&c->keys, hex, copy));
+    return copy;
 }
 
 static void load_key(void *ctx, const struct cg_store_key *k)
 {
-    remember_key(ctx, k);
+    cg_core_remember_key(ctx, k);
 }
 
 static void load_account(void *ctx, const struct cg_store_account *a)
@@ -69,7 +71,24 @@ void cg_core_new_key(struct cg_core *c, const char *account, const char *name, c
     cg_strlcpy(out->scope, sizeof out->scope, scope);
     memcpy(out->prefix, text, 11);
     hash_text(text, out->hash);
-    remember_key(c, out);
+    cg_core_remember_key(c, out);
+}
+
+struct cg_store_key *cg_core_new_secret(struct cg_core *c, const char *prefix,
+                                        const char *id_prefix, const char *account,
+                                        char hash[2 * CG_STORE_HASH + 1], char text[CG_KEY_TEXT])
+{
+    char random[KEY_CHARS + 1];
+    random_text(random, KEY_CHARS);
+    cg_snprintf(text, CG_KEY_TEXT, "%s%s", prefix, random);
+    struct cg_store_key k = {.created_wall_ns = cg_wall_ns()};
+    cg_id_make(id_prefix, k.id);
+    cg_strlcpy(k.account, sizeof k.account, account);
+    cg_strlcpy(k.name, sizeof k.name, "session");
+    cg_strlcpy(k.scope, sizeof k.scope, "full");
+    hash_text(text, k.hash);
+    hex_of(k.hash, hash);
+    return cg_core_remember_key(c, &k);
 }
 
 struct cg_store_key *cg_core_find_key(struct cg_core *c, const char *text)
@@ -86,7 +105,7 @@ struct cg_store_key *cg_core_find_key(struct cg_core *c, const char *text)
         return NULL;
     bool stale = now - k->used_wall_ns > (int64_t)USED_EVERY_S * 1000000000;
     k->used_wall_ns = now;
-    if (stale)
+    if (stale && cg_has_prefix(k->id, "key-"))
         cg_store_put_key(c->store, k, NULL, NULL);
     return k;
 }
@@ -132,6 +151,7 @@ bool cg_core_bootstrap(struct cg_core *c, char text[CG_KEY_TEXT], struct cg_err 
     cg_store_put_key(c->store, &k, NULL, NULL);
     return true;
 }
+
 static void drop_old_tickets(void)
 {
     const char *stale[64];
@@ -155,27 +175,29 @@ void cg_core_ticket_make(struct cg_core *c, const struct cg_store_key *k, char *
 {
     char a[17];
     char b[33];
+    (void)c;
     drop_old_tickets();
     drop_old_tickets();
     random_text(a, 16);
     random_text(b, 32);
     cg_snprintf(out, size, "caged_wst_%s.%s", a, b);
-    char hex[2 * CG_STORE_HASH + 1];
-    hex_of(k->hash, hex);
     struct ticket *t = cg_alloc(sizeof *t);
-    *t = (struct ticket){cg_map_get(&c->keys, hex),
-                         cg_mono_ns() + (int64_t)TICKET_LIFE_S * 1000000000};
+    t->key = *k;
+    hex_of(k->hash, t->hash);
+    t->until_ns = cg_mono_ns() + (int64_t)TICKET_LIFE_S * 1000000000;
     if (tickets.count < TICKETS_MAX)
         free(cg_map_put(&tickets, out, t));
     else
         free(t);
 }
 
-struct cg_store_key *cg_core_ticket_take(struct cg_core *c, const char *text)
+bool cg_core_ticket_take(struct cg_core *c, const char *text, struct cg_store_key *out)
 {
-    (void)c;
-    struct ticket *t = cg_map_remove(&tickets, text);
-    struct cg_store_key *k = t && t->until_ns > cg_mono_ns() ? t->key : NULL;
-    free(t);
-    return k;
+    CG_OWN(cg_drop_free) struct ticket *t = cg_map_remove(&tickets, text);
+    const struct cg_store_key *k = t ? cg_map_get(&c->keys, t->hash) : NULL;
+    if (!k || t->until_ns <= cg_mono_ns() ||
+        (k->expires_wall_ns && cg_wall_ns() > k->expires_wall_ns))
+        return false; /* its key may have been deleted meanwhile */
+    *out = t->key;
+    return true;
 }

@@ -112,6 +112,16 @@ static bool read_number(struct file *f, yaml_node_t *n, uint32_t max, uint32_t *
     return true;
 }
 
+/* One of two words. */
+static bool read_word(struct file *f, yaml_node_t *n, const char *off, const char *on, bool *out)
+{
+    char text[96];
+    const char *word = scalar(n);
+    *out = cg_streq(word, on);
+    cg_snprintf(text, sizeof text, "%s or %s is needed", off, on);
+    return *out || cg_streq(word, off) || bad(f, n, text);
+}
+
 static bool read_key(struct file *f, const char *section, const char *key, yaml_node_t *at,
                      yaml_node_t *value, struct cg_options *o)
 {
@@ -134,9 +144,12 @@ static bool read_key(struct file *f, const char *section, const char *key, yaml_
         if (strcmp(full, numbers[i].name) == 0)
             return read_number(f, value, numbers[i].max, numbers[i].out);
     }
-    return bad(f, at,
-               "unknown key; known are network.allow, network.hosts, limits.sandboxes, "
-               "limits.requests_per_minute, defaults.cpus, .memory_mb, .disk_gb");
+    if (strcmp(full, "accounts.signup") == 0)
+        return read_word(f, value, "closed", "open", &o->signup_open);
+    return bad(
+        f, at,
+        "unknown key; known are accounts.signup, network.allow, network.hosts, limits.sandboxes, "
+        "limits.requests_per_minute, defaults.cpus, .memory_mb, .disk_gb");
 }
 
 static bool read_section(struct file *f, yaml_node_t *key, yaml_node_t *map, struct cg_options *o)

@@ -17,6 +17,7 @@ struct cg_options {
     uint32_t max_sandboxes;   /* running at once */
     uint32_t rate_per_minute; /* requests a key; 0: no limit */
     uint32_t default_cpus, default_memory_mb, default_disk_gb;
+    bool signup_open;            /* anybody who reaches the server may make an account */
     uint64_t record_quota_bytes; /* 0: the record's default */
 };
 

@@ -106,6 +106,42 @@ static void map_agrees_with_a_plain_list_over_random_steps(void **state)
     cg_map_finish(&m);
 }
 
+static void a_time_is_read_as_rfc3339_has_it(void **state)
+{
+    (void)state;
+    const struct {
+        const char *text;
+        int64_t ns;
+    } good[] = {{"1970-01-01T00:00:00Z", 0},
+                {"2026-01-02T03:04:05.678901Z", 1767323045678901000},
+                {"2026-01-02T05:04:05+02:00", 1767323045000000000},
+                {"2026-01-01t21:04:05.5-06:00", 1767323045500000000},
+                {"2024-02-29T00:00:00Z", 1709164800000000000}};
+    static const char *const bad[] = {"",
+                                      "2026",
+                                      "2026-01-02",
+                                      "2026-01-02T03:04:05",
+                                      "2026-02-29T00:00:00Z",
+                                      "2026-13-01T00:00:00Z",
+                                      "2026-00-01T00:00:00Z",
+                                      "2026-01-02T24:04:05Z",
+                                      "2026-01-02T03:04:05.Z",
+                                      "2026-01-02T03:04:05Zx",
+                                      "2026-01-02T03:04:05+2:00",
+                                      "1969-12-31T23:59:59Z",
+                                      "9999-01-01T00:00:00Z",
+                                      " 2026-01-02T03:04:05Z"};
+    int64_t ns = -1;
+    for (size_t i = 0; i < CG_COUNT(good); i++) {
+        assert_true(cg_time_parse(good[i].text, &ns));
+        assert_int_equal(ns, good[i].ns);
+    }
+    for (size_t i = 0; i < CG_COUNT(bad); i++) {
+        if (cg_time_parse(bad[i], &ns))
+            fail_msg("taken for a time: %s", bad[i]);
+    }
+}
+
 static void time_is_rfc3339_utc_with_microseconds(void **state)
 {
     (void)state;
@@ -226,6 +262,7 @@ int main(void)
         cmocka_unit_test(code_names_map_back_to_their_codes),
         cmocka_unit_test(buffer_refuses_to_pass_its_maximum_without_partial_appends),
         cmocka_unit_test(map_agrees_with_a_plain_list_over_random_steps),
+        cmocka_unit_test(a_time_is_read_as_rfc3339_has_it),
         cmocka_unit_test(time_is_rfc3339_utc_with_microseconds),
         cmocka_unit_test(identifiers_carry_their_prefix_and_differ),
         cmocka_unit_test(slurp_refuses_files_over_its_maximum),

@@ -86,7 +86,7 @@ static void free_request(struct cg_http_conn *c)
     c->nheaders = 0;
     cg_buf_finish(&r->extra);
     cg_buf_finish(&r->body);
-    *r = (struct cg_http_req){.conn = c};
+    *r = (struct cg_http_req){.conn = c, .peer = c->peer};
 }
 
 void conn_destroy(struct cg_http_conn *c)
@@ -461,12 +461,30 @@ void conn_request_over(struct cg_http_conn *c)
         advance(c);
 }
 
+static void name_peer(struct cg_http_conn *c, int fd)
+{
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } a = {0};
+    socklen_t n = sizeof a;
+    if (getpeername(fd, &a.any, &n) != 0)
+        return;
+    if (a.any.sa_family == AF_INET)
+        uv_ip4_name(&a.v4, c->peer, sizeof c->peer);
+    else if (a.any.sa_family == AF_INET6)
+        uv_ip6_name(&a.v6, c->peer, sizeof c->peer);
+}
+
 void conn_accept(struct cg_http_server *s, int fd)
 {
     static const struct cg_stream_ops ops = {on_read, output, wrote, on_end};
     struct cg_http_conn *c = cg_alloc(sizeof *c);
     c->server = s;
     c->req.conn = c;
+    c->req.peer = c->peer;
+    name_peer(c, fd);
     cg_buf_init(&c->in, IN_MAX);
     cg_buf_init(&c->out, CG_HTTP_OUT_MAX);
     struct cg_err e = CG_ERR_INIT;

@@ -30,8 +30,8 @@ struct cg_http_req {
     unsigned segments;
     int64_t content_length; /* -1: none or chunked */
     bool has_body;
-    char id[24]; /* request id, sent as X-Request-Id */
-    char peer[64];
+    char id[24];         /* request id, sent as X-Request-Id */
+    const char *peer;    /* the client's address, without its port; "" where there is none */
     struct cg_buf extra; /* headers added to the reply */
 
     /* The handler's. `abort`: the client is gone, r is invalid when it returns; no reply is due.

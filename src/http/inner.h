@@ -38,6 +38,7 @@ struct cg_http_conn {
     struct cg_buf out;
     size_t out_at;
     struct cg_http_req req;
+    char peer[48];
     struct header headers[64];
     unsigned nheaders;
     bool req_live; /* the handler has the request */

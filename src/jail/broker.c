@@ -36,8 +36,11 @@ static bool id_ok(const char *id)
 
 static bool check_start(const struct cg_jail_request *r, unsigned nfds, struct cg_err *e)
 {
-    if (nfds != CG_JAIL_FD_COUNT)
-        return cg_fail(e, CG_INVALID, "%u descriptors came, %d are due", nfds, CG_JAIL_FD_COUNT);
+    unsigned due = r->flags & CG_JAIL_WITH_RAM ? CG_JAIL_FD_MAX : CG_JAIL_FD_COUNT;
+    if (nfds != due)
+        return cg_fail(e, CG_INVALID, "%u descriptors came, %u are due", nfds, due);
+    if (r->flags & ~(uint32_t)(CG_JAIL_WITH_RAM | CG_JAIL_RAM_SHARED | CG_JAIL_INCOMING))
+        return cg_fail(e, CG_INVALID, "flags %x are not known", r->flags);
     if (r->slot < 1 || r->slot > 65000)
         return cg_fail(e, CG_INVALID, "slot %u: 1 to 65000 are allowed", r->slot);
     if (r->vcpus < 1 || r->vcpus > 8 || r->mem_mib < 128 || r->mem_mib > 8192)
@@ -236,6 +239,8 @@ bool cg_broker_serve(const struct cg_broker_options *o, struct cg_err *e)
     for (;;) {
         struct cg_jail_request r;
         int fds[CG_FD_PASS_MAX];
+        for (unsigned i = 0; i < CG_FD_PASS_MAX; i++)
+            fds[i] = -1; /* what did not come is not there */
         size_t n = 0;
         unsigned nfds = 0;
         struct cg_err why = CG_ERR_INIT;

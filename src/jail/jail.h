@@ -40,7 +40,16 @@ enum cg_jail_fd {
     CG_JAIL_FD_CONSOLE, /* O_WRONLY|O_APPEND: the guest's console; the keeper keeps it below 1 MiB,
                            the first and the last 256 KiB whatever comes */
     CG_JAIL_FD_LOG,     /* O_WRONLY|O_APPEND: stderr of warden and VMM, bounded the same way */
-    CG_JAIL_FD_COUNT
+    CG_JAIL_FD_COUNT,
+    CG_JAIL_FD_RAM = CG_JAIL_FD_COUNT, /* with CG_JAIL_WITH_RAM only: a memfd of mem_mib */
+    CG_JAIL_FD_MAX
+};
+
+/* How the guest's memory comes to be: flags of cg_jail_request. */
+enum cg_jail_flag {
+    CG_JAIL_WITH_RAM = 1,   /* from a descriptor, copy-on-write */
+    CG_JAIL_RAM_SHARED = 2, /* what the guest writes goes into it: a snapshot is being made */
+    CG_JAIL_INCOMING = 4,   /* the VMM waits to be restored, instead of booting */
 };
 
 struct cg_jail_request {
@@ -56,7 +65,7 @@ struct cg_jail_request {
     uint64_t tsc_khz;  /* for the kernel command line; 0: leave it out */
     uint64_t disk_bytes;
     uint32_t net_count; /* destinations that the operator lets through; all else is rejected */
-    uint32_t reserved;
+    uint32_t flags;     /* enum cg_jail_flag */
     struct cg_jail_net {
         uint8_t address[4]; /* IPv4, network order */
         uint8_t prefix;     /* 0..32 */

@@ -105,10 +105,12 @@ static void close_theirs(struct cg_keeper *k)
         CG_JAIL_FD_INITRAMFS, CG_JAIL_FD_BASE, CG_JAIL_FD_DISK_RW, CG_JAIL_FD_DISK_RO};
     for (size_t i = 0; i < CG_COUNT(given); i++)
         close(k->fds[given[i]]);
+    if (k->fds[CG_JAIL_FD_RAM] >= 0)
+        close(k->fds[CG_JAIL_FD_RAM]);
 }
 
 void cg_keeper_run(const struct cg_jail_host *host, const struct cg_jail_request *request,
-                   const int fds[CG_JAIL_FD_COUNT], int locked)
+                   const int fds[CG_JAIL_FD_MAX], int locked)
 {
     static struct cg_keeper k;
     struct cg_err e = CG_ERR_INIT;

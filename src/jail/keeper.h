@@ -59,7 +59,7 @@ struct cg_jail_end cg_keeper_watch(struct cg_keeper *k);
 
 /* The life of a keeper. `locked` is written one byte once keeper.lock is held. */
 CG_NORETURN void cg_keeper_run(const struct cg_jail_host *host,
-                               const struct cg_jail_request *request,
-                               const int fds[CG_JAIL_FD_COUNT], int locked);
+                               const struct cg_jail_request *request, const int fds[CG_JAIL_FD_MAX],
+                               int locked);
 
 #endif

@@ -73,6 +73,9 @@ static bool vmm_argv(const struct cg_keeper *k, int first, struct cg_vmm_args *o
         .link = first + 6,
         .control = first + 7,
         .console = first + 8,
+        .ram = k->request->flags & CG_JAIL_WITH_RAM ? first + 9 : -1,
+        .ram_shared = k->request->flags & CG_JAIL_RAM_SHARED,
+        .incoming = k->request->flags & CG_JAIL_INCOMING,
     };
     return cg_vmm_args_build(k->host->driver, k->host->vmm.path, &l, out, e);
 }
@@ -99,7 +102,9 @@ static bool vmm_child(struct cg_keeper *k, struct cg_err *e)
         p->link[0],
         p->control[0],
         p->console[0],
+        k->fds[CG_JAIL_FD_RAM],
     };
+    const unsigned nwant = (unsigned)CG_COUNT(want) - (k->fds[CG_JAIL_FD_RAM] < 0);
     CG_OWN(cg_drop_vmm_args) struct cg_vmm_args args;
     if (!vmm_argv(k, FIRST, &args, e))
         return false;
@@ -107,7 +112,7 @@ static bool vmm_child(struct cg_keeper *k, struct cg_err *e)
     if (!limit(RLIMIT_CORE, 0, e) || !limit(RLIMIT_NOFILE, 256, e) ||
         !limit(RLIMIT_FSIZE, r->disk_bytes, e) || !cg_box_drop(e) ||
         !cg_box_ready(&k->vmm, p->net + CG_NETNS_TCP, CG_NETNS_COUNT - CG_NETNS_TCP, e) ||
-        !cg_box_settle_fds(p->vmm_log[1], want, CG_COUNT(want), FIRST, e))
+        !cg_box_settle_fds(p->vmm_log[1], want, nwant, FIRST, e))
         return false;
     execve(args.argv[0], args.argv, vmm_env);
     return cg_fail_sys(e, "start %s", args.argv[0]);

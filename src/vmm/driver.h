@@ -35,6 +35,8 @@ struct cg_vmm_driver {
     bool (*pause)(struct cg_vmm *vm, cg_vmm_done *done, void *ctx, struct cg_err *e);
     bool (*resume)(struct cg_vmm *vm, cg_vmm_done *done, void *ctx, struct cg_err *e);
     bool (*stop)(struct cg_vmm *vm, cg_vmm_done *done, void *ctx, struct cg_err *e);
+    bool (*move)(struct cg_vmm *vm, int fd, bool saving, bool without_ram, cg_vmm_done *done,
+                 void *ctx, struct cg_err *e);
     bool (*block_resize)(struct cg_vmm *vm, uint64_t bytes, cg_vmm_done *done, void *ctx,
                          struct cg_err *e);
 };

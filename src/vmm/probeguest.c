@@ -174,6 +174,7 @@ bool cg_vmm_probe_guest(const struct cg_vmm_driver *d, const struct cg_vmm_progr
         .link = t->link[0],
         .control = t->control[0],
         .console = console[1],
+        .ram = -1,
     };
     if (ok && (t->pid = fork()) == 0)
         run_vmm(d, program, &l, errors[1]);

@@ -225,6 +225,18 @@ bool cg_vmm_stop(struct cg_vmm *vm, cg_vmm_done *done, void *ctx, struct cg_err 
     return vm->driver->stop(vm, done, ctx, e);
 }
 
+bool cg_vmm_save(struct cg_vmm *vm, int fd, bool without_ram, cg_vmm_done *done, void *ctx,
+                 struct cg_err *e)
+{
+    return vm->driver->move(vm, fd, true, without_ram, done, ctx, e);
+}
+
+bool cg_vmm_restore(struct cg_vmm *vm, int fd, bool without_ram, cg_vmm_done *done, void *ctx,
+                    struct cg_err *e)
+{
+    return vm->driver->move(vm, fd, false, without_ram, done, ctx, e);
+}
+
 bool cg_vmm_block_resize(struct cg_vmm *vm, uint64_t bytes, cg_vmm_done *done, void *ctx,
                          struct cg_err *e)
 {

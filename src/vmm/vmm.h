@@ -57,6 +57,10 @@ struct cg_vmm_launch {
     int link;                /* connected stream socket: the guest link */
     int control;             /* connected stream socket: cg_vmm_attach is at its other end */
     int console;             /* connected stream socket: the guest's serial console */
+    int ram;                 /* memfd or file of mem_mib; -1: memory of its own */
+    bool ram_shared;         /* the guest writes into `ram`, as a snapshot is made of it; else
+                                copy-on-write: many guests share what none has changed */
+    bool incoming;           /* stay empty until cg_vmm_restore */
 };
 
 enum { CG_VMM_ARGS_MAX = 80 };
@@ -133,6 +137,16 @@ CG_MUST_USE bool cg_vmm_pause(struct cg_vmm *vm, cg_vmm_done *done, void *ctx, s
 CG_MUST_USE bool cg_vmm_resume(struct cg_vmm *vm, cg_vmm_done *done, void *ctx, struct cg_err *e);
 /* Ends the VMM at once, as pulling the plug does. */
 CG_MUST_USE bool cg_vmm_stop(struct cg_vmm *vm, cg_vmm_done *done, void *ctx, struct cg_err *e);
+/* The state of a paused guest into a regular file, from its beginning; the descriptor is taken
+ * over, also on failure. without_ram: for a guest with ram_shared, whose memory is in its file
+ * already. The guest stays paused. One save or restore at a time (CG_CONFLICT); it has no time
+ * limit of its own: who waits for long enough destroys. */
+CG_MUST_USE bool cg_vmm_save(struct cg_vmm *vm, int fd, bool without_ram, cg_vmm_done *done,
+                             void *ctx, struct cg_err *e);
+/* The same file into a VMM that was launched with `incoming` and the same shape, paused: resume
+ * lets the guest go on. After a failure the VMM is of no use any more. */
+CG_MUST_USE bool cg_vmm_restore(struct cg_vmm *vm, int fd, bool without_ram, cg_vmm_done *done,
+                                void *ctx, struct cg_err *e);
 /* Tells the guest the new size of its writable disk; the image must have it already. */
 CG_MUST_USE bool cg_vmm_block_resize(struct cg_vmm *vm, uint64_t bytes, cg_vmm_done *done,
                                      void *ctx, struct cg_err *e);

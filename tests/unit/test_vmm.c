@@ -59,6 +59,7 @@ static const struct cg_vmm_launch shape = {
     .link = 9,
     .control = 10,
     .console = 11,
+    .ram = -1,
 };
 
 static char *line_of(const struct cg_vmm_launch *l)
@@ -85,6 +86,18 @@ static void command_line_has_what_keeps_boots_from_hanging(void **state)
     assert_non_null(strstr(tcg, "tb-size=32 "));
     assert_non_null(strstr(tcg, "-sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny"));
     assert_null(strstr(tcg, "pci"));
+    assert_non_null(strstr(tcg, "memory-backend-ram,id=ram,size="));
+    struct cg_vmm_launch clone = shape;
+    clone.ram = 12;
+    clone.incoming = true;
+    CG_OWN(cg_drop_free) char *copy = line_of(&clone);
+    assert_non_null(strstr(copy, "mem-path=/proc/self/fd/12,share=off"));
+    assert_non_null(strstr(copy, " -S -incoming defer "));
+    clone.ram_shared = true;
+    clone.incoming = false;
+    CG_OWN(cg_drop_free) char *golden = line_of(&clone);
+    assert_non_null(strstr(golden, "mem-path=/proc/self/fd/12,share=on"));
+    assert_null(strstr(golden, "-incoming"));
     struct cg_vmm_launch l = shape;
     l.accel = CG_ACCEL_KVM;
     l.mem_mib = 4096;

@@ -9,7 +9,8 @@
  *   from it, while programs in the guest may still use it (-cpu max keeps it).
  * - A writable raw image needs an O_RDWR and an O_RDONLY descriptor in its set: QEMU opens it
  *   read-only first, and picks by access mode.
- * - RAM is anonymous: a memfd mapped privately costs every touched page twice.
+ * - RAM is anonymous unless it is to be shared: a memfd mapped privately costs every page that a
+ *   booting guest touches twice, and only pays when many guests start from the same one.
  * - -serial and virtio devices take the slots of microvm in the order of the command line, so the
  *   base image is the guest's vda; the serial numbers say it more clearly. */
 #include "vmm/qemu/qemu.h"
@@ -40,7 +41,16 @@ static void add_machine(const struct cg_vmm_launch *l, struct cg_vmm_args *a)
     cg_vmm_arg(a, "-m");
     cg_vmm_arg(a, "%u", l->mem_mib);
     cg_vmm_arg(a, "-object");
-    cg_vmm_arg(a, "memory-backend-ram,id=ram,size=%uM", l->mem_mib);
+    if (l->ram >= 0)
+        cg_vmm_arg(a, "memory-backend-file,id=ram,size=%uM,mem-path=/proc/self/fd/%d,share=%s",
+                   l->mem_mib, l->ram, l->ram_shared ? "on" : "off");
+    else
+        cg_vmm_arg(a, "memory-backend-ram,id=ram,size=%uM", l->mem_mib);
+    if (l->incoming) {
+        cg_vmm_arg(a, "-S");
+        cg_vmm_arg(a, "-incoming");
+        cg_vmm_arg(a, "defer");
+    }
     cg_vmm_arg(a, "-sandbox");
     cg_vmm_arg(a, "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
 }

@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "vmm/qemu/qmp.h"
 
@@ -15,6 +16,12 @@ struct qemu {
     struct cg_vmm_handlers h;
     void *ctx;
     bool destroyed;
+    struct {
+        bool on, saving;
+        int fd; /* until the VMM has it */
+        cg_vmm_done *done;
+        void *ctx;
+    } move; /* a save or restore under way */
 };
 
 struct request {
@@ -26,6 +33,27 @@ struct request {
 static struct qemu *of(struct cg_vmm *vm)
 {
     return CG_CONTAINER(vm, struct qemu, vm);
+}
+
+static void end_move(struct qemu *q, const struct cg_err *err)
+{
+    if (!q->move.on)
+        return;
+    q->move.on = false;
+    cg_drop_fd(&q->move.fd);
+    q->move.done(q->move.ctx, err);
+}
+
+static void on_migration(struct qemu *q, const char *status)
+{
+    struct cg_err e = CG_ERR_INIT;
+    if (cg_streq(status, "completed")) {
+        end_move(q, NULL);
+    } else if (cg_streq(status, "failed") || cg_streq(status, "cancelled")) {
+        cg_fail(&e, CG_IO, "the VMM could not %s the guest's state",
+                q->move.saving ? "save" : "restore");
+        end_move(q, &e);
+    }
 }
 
 static void on_event(void *ctx, const char *name, const struct cg_json *data)
@@ -40,6 +68,10 @@ static void on_event(void *ctx, const char *name, const struct cg_json *data)
         {"BLOCK_IO_ERROR", CG_VMM_EVENT_DISK_ERROR},
     };
     struct qemu *q = ctx;
+    if (strcmp(name, "MIGRATION") == 0) {
+        on_migration(q, cg_json_str(data, "status"));
+        return;
+    }
     if (!q->h.on_event)
         return;
     if (strcmp(name, "SHUTDOWN") == 0) {
@@ -60,6 +92,9 @@ static void on_event(void *ctx, const char *name, const struct cg_json *data)
 static void on_gone(void *ctx, const struct cg_err *why)
 {
     struct qemu *q = ctx;
+    struct cg_err closed = *why;
+    closed.code = CG_CLOSED;
+    end_move(q, &closed);
     if (q->h.on_gone)
         q->h.on_gone(q->ctx, why);
 }
@@ -86,6 +121,9 @@ void cg_qemu_destroy(struct cg_vmm *vm)
     q->destroyed = true;
     q->h = (struct cg_vmm_handlers){.on_gone = NULL};
     cg_qmp_destroy(q->qmp);
+    struct cg_err closed = CG_ERR_INIT;
+    cg_fail(&closed, CG_CLOSED, "the connection to the VMM was ended");
+    end_move(q, &closed);
     free(q);
 }
 
@@ -163,4 +201,68 @@ bool cg_qemu_block_resize(struct cg_vmm *vm, uint64_t bytes, cg_vmm_done *done, 
     cg_snprintf(arguments, sizeof arguments, "{\"node-name\":\"disk\",\"size\":%llu}",
                 (unsigned long long)bytes);
     return ask(vm, "block_resize", arguments, on_done, (struct request){done, NULL, ctx}, e);
+}
+
+/* --- save and restore ---
+ *
+ * Both are a migration through a descriptor: capabilities, parameters, getfd, then the move itself,
+ * whose end is an event. x-ignore-shared leaves memory out that both sides have in the same file.
+ */
+
+static void on_step(void *ctx, const struct cg_json *result, const struct cg_err *err)
+{
+    (void)result;
+    if (err)
+        end_move(ctx, err);
+}
+
+static void step(struct qemu *q, const char *name, const char *arguments, cg_qmp_done *answer)
+{
+    struct cg_err e = CG_ERR_INIT;
+    if (q->move.on && !cg_qmp_command(q->qmp, name, arguments, ANSWER_MS, answer, q, &e))
+        end_move(q, &e);
+}
+
+static void on_capable(void *ctx, const struct cg_json *result, const struct cg_err *err)
+{
+    struct qemu *q = ctx;
+    struct cg_err e = CG_ERR_INIT;
+    (void)result;
+    if (!q->move.on)
+        return;
+    if (err || !cg_qmp_send_fd(q->qmp, q->move.fd, &e)) {
+        end_move(q, err ? err : &e);
+        return;
+    }
+    cg_drop_fd(&q->move.fd);
+    step(q, "getfd", "{\"fdname\":\"state\"}", on_step);
+    if (q->move.saving) /* in bytes a second: no limit */
+        step(q, "migrate-set-parameters", "{\"max-bandwidth\":1099511627776}", on_step);
+    step(q, q->move.saving ? "migrate" : "migrate-incoming", "{\"uri\":\"fd:state\"}", on_step);
+}
+
+bool cg_qemu_move(struct cg_vmm *vm, int fd, bool saving, bool without_ram, cg_vmm_done *done,
+                  void *ctx, struct cg_err *e)
+{
+    struct qemu *q = of(vm);
+    char arguments[200];
+    cg_snprintf(arguments, sizeof arguments,
+                "{\"capabilities\":[{\"capability\":\"events\",\"state\":true},"
+                "{\"capability\":\"x-ignore-shared\",\"state\":%s}]}",
+                without_ram ? "true" : "false");
+    if (q->move.on) {
+        close(fd);
+        return cg_fail(e, CG_CONFLICT, "the VMM is being saved or restored already");
+    }
+    if (!cg_qmp_command(q->qmp, "migrate-set-capabilities", arguments, ANSWER_MS, on_capable, q,
+                        e)) {
+        close(fd);
+        return false;
+    }
+    q->move.on = true;
+    q->move.saving = saving;
+    q->move.fd = fd;
+    q->move.done = done;
+    q->move.ctx = ctx;
+    return true;
 }

@@ -48,4 +48,5 @@ const struct cg_vmm_driver cg_vmm_qemu = {
     .resume = cg_qemu_resume,
     .stop = cg_qemu_stop,
     .block_resize = cg_qemu_block_resize,
+    .move = cg_qemu_move,
 };

@@ -19,5 +19,7 @@ CG_MUST_USE bool cg_qemu_resume(struct cg_vmm *vm, cg_vmm_done *done, void *ctx,
 CG_MUST_USE bool cg_qemu_stop(struct cg_vmm *vm, cg_vmm_done *done, void *ctx, struct cg_err *e);
 CG_MUST_USE bool cg_qemu_block_resize(struct cg_vmm *vm, uint64_t bytes, cg_vmm_done *done,
                                       void *ctx, struct cg_err *e);
+CG_MUST_USE bool cg_qemu_move(struct cg_vmm *vm, int fd, bool saving, bool without_ram,
+                              cg_vmm_done *done, void *ctx, struct cg_err *e);
 
 #endif

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/fs.h"
 #include "base/jsonw.h"
 #include "loop/stream.h"
 
@@ -286,4 +287,13 @@ bool cg_qmp_command(struct cg_qmp *q, const char *name, const char *arguments, i
         cg_stream_kick(q->stream);
     arm(q);
     return true;
+}
+
+/* A line end is nothing to the parser, and the descriptor has to come with some byte. */
+bool cg_qmp_send_fd(struct cg_qmp *q, int fd, struct cg_err *e)
+{
+    if (q->state != READY || q->out.n > 0)
+        return cg_fail(e, CG_CONFLICT, "the VMM is not ready for a descriptor");
+    return cg_fd_send(cg_stream_fd(q->stream), "\n", 1, &fd, 1, e) ||
+           cg_wrap(e, "hand the VMM a descriptor");
 }

@@ -35,4 +35,8 @@ void cg_qmp_destroy(struct cg_qmp *q);
 CG_MUST_USE bool cg_qmp_command(struct cg_qmp *q, const char *name, const char *arguments,
                                 int timeout_ms, cg_qmp_done *done, void *ctx, struct cg_err *e);
 
+/* Sends a descriptor, which stays the caller's, in front of the next command: `getfd` gives it a
+ * name. Only from the answer to a command, when nothing waits to be written. */
+CG_MUST_USE bool cg_qmp_send_fd(struct cg_qmp *q, int fd, struct cg_err *e);
+
 #endif

@@ -265,10 +265,11 @@ static void add_net(struct cg_jail_request *r, uint32_t address, uint8_t prefix,
     net->port = port;
 }
 
-/* What the packet filter lets through to the warden: the operator's list, and the addresses that
+/* What the packet filter lets through to the warden: the LLM gateway, the operator's list, and the addresses that
  * stand for a listed one. */
 static void fill_net(struct cg_jail_request *r, const struct cg_egress_policy *p)
 {
+    add_net(r, CG_GATEWAY_ADDRESS, 32, CG_GATEWAY_PORT);
     for (unsigned i = 0; i < p->nrules; i++) {
         const struct cg_egress_rule *rule = &p->rules[i];
         add_net(r, rule->address, rule->prefix, rule->port);

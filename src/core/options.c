@@ -208,14 +208,21 @@ static bool read_file(const char *path, struct cg_options *o, struct cg_err *e)
 
 /* --- everything --- */
 
-static void add_host_alias(struct cg_egress_policy *p)
+static void add_alias(struct cg_egress_policy *p, const char *name, uint32_t address, uint32_t to)
 {
-    if (p->nhosts == CG_EGRESS_HOSTS || cg_egress_find_host(p, "host.caged.internal"))
+    if (p->nhosts == CG_EGRESS_HOSTS || cg_egress_find_host(p, name))
         return;
     struct cg_egress_host *h = &p->hosts[p->nhosts++];
-    cg_strlcpy(h->name, sizeof h->name, "host.caged.internal");
-    h->address = 0xac1e0001; /* 172.30.0.1: the only neighbour a guest has */
-    h->to = 0x7f000001;
+    cg_strlcpy(h->name, sizeof h->name, name);
+    h->address = address;
+    h->to = to;
+}
+
+/* 172.30.0.1 is the only neighbour a guest has, and stands for this machine's loopback. */
+static void add_aliases(struct cg_egress_policy *p)
+{
+    add_alias(p, CG_GATEWAY_HOST, CG_GATEWAY_ADDRESS, 0);
+    add_alias(p, "host.caged.internal", 0xac1e0001, 0x7f000001);
 }
 
 static bool read_flags(int argc, char **argv, struct cg_options *o, struct cg_err *e)
@@ -267,7 +274,7 @@ bool cg_options_read(int argc, char **argv, struct cg_options *o, struct cg_err 
         return false;
     if (o->config_file && !read_file(o->config_file, o, e))
         return false;
-    add_host_alias(&o->network);
+    add_aliases(&o->network);
     if (!cg_fs_mkdirs(o->state_dir, 0711, e))
         return false;
     char real[PATH_MAX];

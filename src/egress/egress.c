@@ -77,6 +77,12 @@ struct cg_egress *cg_egress_create(uv_loop_t *loop, const struct cg_egress_optio
     return NULL;
 }
 
+void cg_egress_add_service(struct cg_egress *g, const struct cg_egress_service *s)
+{
+    CG_ASSERT(g->nservices < CG_EGRESS_SERVICES);
+    g->services[g->nservices++] = *s;
+}
+
 void cg_egress_second(struct cg_egress *g)
 {
     g->now = cg_mono_ns();

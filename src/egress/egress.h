@@ -31,8 +31,30 @@ struct cg_egress_options {
     void *ctx;
 };
 
+/* A connection that the platform serves itself instead of dialling out. */
+struct cg_egress_peer {
+    const char *name;     /* the service's, or the name that the client asked for */
+    uint32_t address;     /* that the guest connected to, host order */
+    uint16_t port;
+    bool tls;      /* the guest speaks TLS; the descriptor carries what is inside of it */
+    uint64_t conn; /* its number in the record */
+};
+/* Takes fd over: a stream socket that carries plain bytes. `peer` is valid during the call. */
+typedef void cg_egress_serve_fn(void *ctx, int fd, const struct cg_egress_peer *peer);
+
+enum { CG_EGRESS_SERVICES = 4 };
+struct cg_egress_service {
+    const char *name; /* the rule that the record names; stays the caller's */
+    uint32_t address; /* whole connections to address:port are the service's */
+    uint16_t port;
+    cg_egress_serve_fn *serve;
+    void *ctx;
+};
+
 CG_MUST_USE struct cg_egress *cg_egress_create(uv_loop_t *loop, const struct cg_egress_options *o,
                                                struct cg_err *e);
+/* Before the loop runs. The packet filter must let the address through. */
+void cg_egress_add_service(struct cg_egress *g, const struct cg_egress_service *s);
 /* Once a second: deadlines, summaries. */
 void cg_egress_second(struct cg_egress *g);
 void cg_egress_get_stats(const struct cg_egress *g, struct cg_egress_stats *out);

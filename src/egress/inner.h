@@ -29,6 +29,9 @@ struct cg_egress {
     struct flood flood;
     uint64_t dns_untold, malformed_untold;
 
+    struct cg_egress_service services[CG_EGRESS_SERVICES];
+    unsigned nservices;
+
     uv_poll_t accept_poll, dns_poll, dns_accept_poll;
     bool accepting, dns_on, dns_accepting;
     struct conn *conns;

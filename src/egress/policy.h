@@ -7,6 +7,11 @@
 
 enum { CG_EGRESS_RULES = 32, CG_EGRESS_HOSTS = 32, CG_EGRESS_NAME = 254, CG_EGRESS_RULE_TEXT = 32 };
 
+/* Where guests find the LLM gateway: a name and an address that exist inside a sandbox only. */
+#define CG_GATEWAY_HOST "gateway.caged.internal"
+#define CG_GATEWAY_ADDRESS UINT32_C(0xac1e0101) /* 172.30.1.1 */
+enum { CG_GATEWAY_PORT = 80 };
+
 struct cg_egress_rule {
     uint32_t address; /* host order, bits behind the prefix are 0 */
     uint8_t prefix;   /* 0..32 */

@@ -339,12 +339,42 @@ static void refuse(struct cg_egress *g, int fd, uint32_t address, uint16_t port,
     close(fd);
 }
 
+static const struct cg_egress_service *find_service(const struct cg_egress *g, uint32_t address,
+                                                    uint16_t port)
+{
+    for (unsigned i = 0; i < g->nservices; i++)
+        if (g->services[i].address == address && g->services[i].port == port)
+            return &g->services[i];
+    return NULL;
+}
+
+/* The service keeps its own count of what it does; here it is an opening only. */
+static void hand_over(struct cg_egress *g, const struct cg_egress_service *s, int fd)
+{
+    const struct cg_egress_verdict allow = {.allow = true, .address = s->address};
+    const struct cg_egress_peer peer = {
+        .name = s->name, .address = s->address, .port = s->port, .conn = ++g->conn_seq};
+    const int on = 1;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    g->stats.opened++;
+    if (egress_token(&g->net_tokens))
+        tell_open(g, peer.conn, s->address, s->port, &allow, s->name);
+    else
+        g->flood.opened++;
+    s->serve(s->ctx, fd, &peer);
+}
+
 static void open_conn(struct cg_egress *g, int fd)
 {
     uint32_t address = 0;
     uint16_t port = 0;
     if (!destination(fd, &address, &port)) {
         refuse(g, fd, 0, 0, "no_destination");
+        return;
+    }
+    const struct cg_egress_service *service = find_service(g, address, port);
+    if (service) {
+        hand_over(g, service, fd);
         return;
     }
     struct cg_egress_verdict v = cg_egress_decide(g->o.policy, address, port);

@@ -50,10 +50,12 @@ struct cg_http_req {
  * body, if there is one: without a choice it is refused with the reply. */
 typedef void cg_http_handler(void *ctx, struct cg_http_req *r);
 
-/* Takes a listening socket over. */
+/* Takes a listening socket over; -1: there is none, connections come by cg_http_server_adopt. */
 CG_MUST_USE struct cg_http_server *cg_http_server_create(uv_loop_t *loop, int fd,
                                                          cg_http_handler *handler, void *ctx,
                                                          struct cg_err *e);
+/* Takes a connected stream socket over and serves it. */
+void cg_http_server_adopt(struct cg_http_server *s, int fd);
 /* Stops accepting; idle connections end, requests under way may finish. */
 void cg_http_server_quiesce(struct cg_http_server *s);
 unsigned cg_http_server_conns(const struct cg_http_server *s);
@@ -61,6 +63,10 @@ void cg_http_server_destroy(struct cg_http_server *s); /* ends all connections *
 
 /* The value of a header, NULL when absent; valid until the request ends. */
 const char *cg_http_header(const struct cg_http_req *r, const char *name);
+
+/* The i-th header as it came (names in lower case); false behind the last. */
+bool cg_http_header_at(const struct cg_http_req *r, unsigned i, const char **name,
+                       const char **value);
 
 /* A decoded query parameter into out: false when absent, malformed or longer than size. */
 bool cg_http_query(const struct cg_http_req *r, const char *name, char *out, size_t size);

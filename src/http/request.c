@@ -97,6 +97,17 @@ const char *cg_http_header(const struct cg_http_req *r, const char *name)
     return NULL;
 }
 
+bool cg_http_header_at(const struct cg_http_req *r, unsigned i, const char **name,
+                       const char **value)
+{
+    const struct cg_http_conn *c = r->conn;
+    if (i >= c->nheaders)
+        return false;
+    *name = c->headers[i].name;
+    *value = c->headers[i].value;
+    return true;
+}
+
 bool cg_http_query(const struct cg_http_req *r, const char *name, char *out, size_t size)
 {
     for (const char *p = r->query; *p;) {

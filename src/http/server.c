@@ -42,7 +42,7 @@ static void on_tick(uv_timer_t *timer)
 {
     struct cg_http_server *s = timer->data;
     bury(s);
-    if (!s->quiet && !uv_is_active((uv_handle_t *)&s->poll))
+    if (s->fd >= 0 && !s->quiet && !uv_is_active((uv_handle_t *)&s->poll))
         uv_poll_start(&s->poll, UV_READABLE, on_listen);
     int64_t now = cg_mono_ns();
     for (struct cg_http_conn *c = s->conns, *next; c; c = next) {
@@ -57,27 +57,37 @@ static void on_tick(uv_timer_t *timer)
 struct cg_http_server *cg_http_server_create(uv_loop_t *loop, int fd, cg_http_handler *handler,
                                              void *ctx, struct cg_err *e)
 {
-    if (!cg_fd_set_nonblock(fd, true, e))
+    if (fd >= 0 && !cg_fd_set_nonblock(fd, true, e))
         return NULL;
     struct cg_http_server *s = cg_alloc(sizeof *s);
     *s = (struct cg_http_server){.loop = loop, .fd = fd, .handler = handler, .ctx = ctx};
-    int rc = uv_poll_init(loop, &s->poll, fd);
+    int rc = fd >= 0 ? uv_poll_init(loop, &s->poll, fd) : 0;
     if (rc != 0) {
         free(s);
         cg_fail(e, CG_IO, "watch the listening socket: %s", uv_strerror(rc));
         return NULL;
     }
     s->poll.data = s->tick.data = s;
-    uv_poll_start(&s->poll, UV_READABLE, on_listen);
+    if (fd >= 0)
+        uv_poll_start(&s->poll, UV_READABLE, on_listen);
     uv_timer_init(loop, &s->tick);
     uv_timer_start(&s->tick, on_tick, TICK_MS, TICK_MS);
     return s;
 }
 
+void cg_http_server_adopt(struct cg_http_server *s, int fd)
+{
+    if (s->quiet || s->nconns >= CG_HTTP_CONNS_MAX || !cg_fd_set_nonblock(fd, true, NULL))
+        close(fd);
+    else
+        conn_accept(s, fd);
+}
+
 void cg_http_server_quiesce(struct cg_http_server *s)
 {
     s->quiet = true;
-    uv_poll_stop(&s->poll);
+    if (s->fd >= 0)
+        uv_poll_stop(&s->poll);
 }
 
 unsigned cg_http_server_conns(const struct cg_http_server *s)
@@ -91,7 +101,7 @@ static void on_closed(uv_handle_t *h)
     if (--s->closing_handles > 0)
         return;
     bury(s);
-    close(s->fd);
+    cg_drop_fd(&s->fd);
     free(s);
 }
 
@@ -101,7 +111,8 @@ void cg_http_server_destroy(struct cg_http_server *s)
         return;
     while (s->conns)
         conn_destroy(s->conns);
-    s->closing_handles = 2;
-    uv_close((uv_handle_t *)&s->poll, on_closed);
+    s->closing_handles = s->fd >= 0 ? 2 : 1;
+    if (s->fd >= 0)
+        uv_close((uv_handle_t *)&s->poll, on_closed);
     uv_close((uv_handle_t *)&s->tick, on_closed);
 }

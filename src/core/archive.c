@@ -22,6 +22,8 @@ void cg_archive_init(struct cg_archive *a, const struct cg_sandbox *sb, bool fai
     a->dir = cg_sandbox_dir(sb);
     a->run = cg_run_path(sb->core, sb->id, NULL);
     a->archive = cg_format("%s/archive/%s", sb->core->options.state_dir, sb->id);
+    a->memory = cg_seals_memory(sb->core, sb->id);
+    a->key = &sb->core->seals.key;
 }
 
 void cg_archive_finish(struct cg_archive *a)
@@ -29,6 +31,7 @@ void cg_archive_finish(struct cg_archive *a)
     free(a->dir);
     free(a->run);
     free(a->archive);
+    free(a->memory);
     free(a->console);
     *a = (struct cg_archive){0};
 }
@@ -101,6 +104,15 @@ static void close_record(struct cg_archive *a, const char *path)
     cg_record_close(r);
 }
 
+/* As complete. A record that is not what was sealed before stays as it is, for caged verify. */
+static void seal_record(struct cg_archive *a, const char *path)
+{
+    struct cg_err e = CG_ERR_INIT;
+    const struct cg_sealer_options o = {path, a->memory, a->key, UINT64_MAX};
+    if (!cg_seal_run(&o, &e))
+        cg_log(CG_LOG_ERROR, CG_EVENT("record.seal_failed"), CG_S("id", a->id), CG_E(&e));
+}
+
 /* The last lines of the guest's console, for people. */
 static void read_console(struct cg_archive *a)
 {
@@ -130,6 +142,7 @@ void cg_archive_run(struct cg_archive *a)
         read_console(a);
     if (cg_fs_exists(record)) {
         close_record(a, record);
+        seal_record(a, record);
         bool moved = cg_fs_mkdirs(a->archive, 0750, &e) &&
                      (rename(record, kept) == 0 || cg_fail_sys(&e, "move the record"));
         if (!moved)

@@ -9,10 +9,12 @@
 struct cg_archive {
     char id[CG_ID_TEXT];
     char reason[64];
-    bool failed;         /* it ends as `error` */
-    struct cg_err why;   /* as the server knows it */
-    char *dir, *run;     /* the sandbox's directories */
-    char *archive;       /* where the record goes */
+    bool failed;       /* it ends as `error` */
+    struct cg_err why; /* as the server knows it */
+    char *dir, *run;   /* the sandbox's directories */
+    char *archive;     /* where the record goes */
+    char *memory;      /* of its last seal */
+    const struct cg_seal_key *key;
     struct cg_err found; /* what the warden wrote into the record, CG_OK: nothing */
     char *console;       /* the last lines of the guest's console; NULL: none */
 };

@@ -195,12 +195,13 @@ bool cg_core_start(struct cg_core *c, struct cg_err *e)
     if (!cg_fs_mkdirs(boxes, 0711, e) || !cg_fs_mkdirs(archive, 0711, e))
         return false;
     c->store = cg_store_open(c->loop, path, e);
-    return c->store != NULL;
+    return c->store != NULL && cg_seals_start(c, e);
 }
 
 void cg_core_finish(struct cg_core *c)
 {
     c->stopping = true;
+    cg_seals_stop(c);
     for (struct cg_sandbox *sb = c->first; sb; sb = sb->next) {
         cg_wclient_destroy(sb->warden);
         sb->warden = NULL;

@@ -11,6 +11,7 @@
 #include "base/jsonw.h"
 #include "base/map.h"
 #include "core/options.h"
+#include "core/seals.h"
 #include "core/wclient.h"
 #include "image/image.h"
 #include "store/store.h"
@@ -121,6 +122,7 @@ struct cg_core {
     bool probe_runs;             /* a child finds them out; creations wait */
     struct cg_creation *waiting; /* for the probe */
     char *libexec_dir;
+    struct cg_seals seals;
     bool stopping;
 };
 

@@ -324,7 +324,10 @@ static bool give_up_rights(struct cg_core *c, struct cg_err *e)
                                         "server.log",
                                         "server.log.1",
                                         "sandboxes",
-                                        "archive"};
+                                        "archive",
+                                        "seals",
+                                        "signing.key",
+                                        "signing.pub"};
     CG_OWN(cg_drop_free) char *boxes = state_path(c, "sandboxes");
     CG_OWN(cg_drop_free) char *archive = state_path(c, "archive");
     if (!cg_fs_mkdirs(boxes, 0711, e) || !cg_fs_mkdirs(archive, 0711, e))

@@ -3,20 +3,17 @@
  * damage counts as "too far", so that damage costs time but no line. */
 #include "record/reader.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include "record/segment.h"
+#include "record/span.h"
 
 enum { BUFFER = 2 * CG_RECORD_LINE_MAX, BISECT_STOP = CG_RECORD_LINE_MAX };
 
 struct cg_record_reader {
     int dir_fd;
-    int fd; /* -1: no segment yet */
+    struct cg_span *span; /* NULL: no segment yet */
     uint32_t number;
     uint64_t first_seq; /* of the segment */
     uint64_t offset;    /* in the file, of buf[at] */
@@ -32,11 +29,11 @@ static bool open_segment(struct cg_record_reader *r, uint32_t number, struct cg_
 {
     struct cg_segment_header header;
     size_t length = 0;
-    int fd = -1;
-    if (!cg_segment_open(r->dir_fd, number, O_RDONLY, &fd, &header, &length, e))
+    struct cg_span *span = cg_span_open(r->dir_fd, number, &header, &length, e);
+    if (!span)
         return false;
-    cg_drop_fd(&r->fd);
-    r->fd = fd;
+    cg_span_close(r->span);
+    r->span = span;
     r->number = number;
     r->first_seq = header.first_seq;
     r->offset = length;
@@ -52,10 +49,7 @@ static ssize_t fill(struct cg_record_reader *r)
         memmove(r->buf, r->buf + r->at, r->held);
         r->at = 0;
     }
-    ssize_t n;
-    do {
-        n = pread(r->fd, r->buf + r->held, BUFFER - r->held, (off_t)(r->offset + r->held));
-    } while (n < 0 && errno == EINTR);
+    ssize_t n = cg_span_pread(r->span, r->buf + r->held, BUFFER - r->held, r->offset + r->held);
     if (n > 0)
         r->held += (size_t)n;
     return n;
@@ -107,19 +101,14 @@ static enum cg_record_got next_segment(struct cg_record_reader *r, struct cg_err
 
 static bool next_exists(const struct cg_record_reader *r)
 {
-    char name[CG_SEGMENT_NAME];
-    struct stat st;
-    if (r->number == 999999)
-        return false;
-    cg_segment_name(r->number + 1, name);
-    return fstatat(r->dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0;
+    return r->number < 999999 && cg_span_exists(r->dir_fd, r->number + 1);
 }
 
 /* The next whole line of any kind, not yet taken off. */
 static enum cg_record_got raw_line(struct cg_record_reader *r, struct cg_slice *text,
                                    struct cg_err *e)
 {
-    if (r->fd < 0) {
+    if (!r->span) {
         enum cg_record_got got = next_segment(r, e);
         if (got != CG_RECORD_LINE)
             return got;
@@ -173,7 +162,7 @@ enum cg_record_got cg_record_read(struct cg_record_reader *r, uint64_t limit, st
  * can be read nearby. */
 static bool probe(struct cg_record_reader *r, uint64_t offset, uint64_t *seq, uint64_t *begins)
 {
-    ssize_t n = pread(r->fd, r->buf, BUFFER, (off_t)offset);
+    ssize_t n = cg_span_pread(r->span, r->buf, BUFFER, offset);
     const char *end = n > 0 ? memchr(r->buf, '\n', (size_t)n) : NULL;
     if (!end)
         return false;
@@ -190,11 +179,10 @@ static bool probe(struct cg_record_reader *r, uint64_t offset, uint64_t *seq, ui
 
 static bool bisect(struct cg_record_reader *r, uint64_t after, struct cg_err *e)
 {
-    struct stat st;
-    if (fstat(r->fd, &st) != 0)
-        return cg_fail_sys(e, "look at the record");
     uint64_t low = r->offset;
-    uint64_t high = (uint64_t)st.st_size;
+    uint64_t high = 0;
+    if (!cg_span_size(r->span, &high, e))
+        return false;
     while (high > low && high - low > BISECT_STOP) {
         uint64_t middle = low + (high - low) / 2;
         uint64_t seq = 0;
@@ -218,9 +206,9 @@ static bool find_segment(struct cg_record_reader *r, uint32_t last, uint64_t seq
         uint32_t middle = low + (high - low + 1) / 2;
         struct cg_segment_header header;
         size_t length = 0;
-        CG_OWN(cg_drop_fd) int fd = -1;
-        struct cg_err why = CG_ERR_INIT;
-        bool fine = cg_segment_open(r->dir_fd, middle, O_RDONLY, &fd, &header, &length, &why);
+        struct cg_span *span = cg_span_open(r->dir_fd, middle, &header, &length, NULL);
+        bool fine = span != NULL;
+        cg_span_close(span);
         if (fine && header.first_seq <= seq)
             low = middle;
         else
@@ -232,7 +220,6 @@ static bool find_segment(struct cg_record_reader *r, uint32_t last, uint64_t seq
 struct cg_record_reader *cg_record_reader_open(int dir_fd, uint64_t after_seq, struct cg_err *e)
 {
     struct cg_record_reader *r = cg_alloc(sizeof *r);
-    r->fd = -1;
     r->after = after_seq;
     r->dir_fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     uint32_t last = 0;
@@ -251,7 +238,7 @@ void cg_record_reader_close(struct cg_record_reader *r)
 {
     if (!r)
         return;
-    cg_drop_fd(&r->fd);
+    cg_span_close(r->span);
     cg_drop_fd(&r->dir_fd);
     free(r);
 }
@@ -269,7 +256,7 @@ bool cg_record_last_seq(int dir_fd, uint64_t *seq, struct cg_err *e)
         return false;
     /* a number that no record reaches: the search ends near the last line of the last segment */
     r->after = 0;
-    *seq = r->fd < 0 ? 0 : r->first_seq - 1;
+    *seq = !r->span ? 0 : r->first_seq - 1;
     enum cg_record_got got;
     struct cg_slice text;
     struct cg_record_line line;

@@ -15,6 +15,7 @@
 
 #include "base/fs.h"
 #include "record/inner.h"
+#include "record/span.h"
 
 enum { TORN_MAX = 8 * 1024 * 1024, CHUNK = 4 * CG_RECORD_LINE_MAX };
 
@@ -164,10 +165,12 @@ static bool check_last(struct cg_tail *t, size_t header, struct cg_found *found,
 static void sum_sizes(struct cg_tail *t, uint32_t last, struct cg_found *found)
 {
     for (uint32_t i = 1; i <= last; i++) {
-        char name[CG_SEGMENT_NAME];
+        char name[CG_SPAN_NAME];
         struct stat st;
         cg_segment_name(i, name);
-        if (fstatat(t->dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+        bool there = fstatat(t->dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0;
+        cg_span_name(i, name);
+        if (there || fstatat(t->dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0)
             found->bytes += (uint64_t)st.st_size;
     }
 }

@@ -21,7 +21,8 @@ void cg_segment_name(uint32_t number, char out[CG_SEGMENT_NAME])
 
 static uint32_t number_of(const char *name)
 {
-    if (strlen(name) != 12 || strcmp(name + 6, ".jsonl") != 0)
+    if (strlen(name) < 12 ||
+        (strcmp(name + 6, ".jsonl") != 0 && strcmp(name + 6, ".jsonl.zst") != 0))
         return 0;
     uint32_t n = 0;
     for (int i = 0; i < 6; i++) {

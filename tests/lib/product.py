@@ -206,14 +206,23 @@ class Sandbox:
         lines = []
         for place in ("sandboxes", "archive"):
             folder = self.server.state / place / self.id / "record"
-            for segment in sorted(folder.glob("*.jsonl")) if folder.is_dir() else []:
-                for line in map(json.loads, segment.read_bytes().split(b"\n")[:-1]):
+            for segment in segments(folder):
+                for line in map(json.loads, segment.split(b"\n")[:-1]):
                     if "seq" in line:  # not a segment's header
                         lines.append(line)
         return lines
 
     def events(self, kind):
         return [line for line in self.record() if line.get("type") == kind]
+
+
+def segments(folder):
+    """The bytes of a record's segments in their order, unpacked."""
+    for path in sorted(folder.glob("*.jsonl*")) if folder.is_dir() else []:
+        if path.suffix == ".jsonl":
+            yield path.read_bytes()
+        elif path.suffix == ".zst" and not path.with_suffix("").exists():
+            yield subprocess.run(["zstd", "-dcq", path], check=True, capture_output=True).stdout
 
 
 def alive(pid):

@@ -25,7 +25,8 @@ static void on_sealed(uv_work_t *work, int status)
     /* an ended one has moved to the archive, which has sealed it */
     if (!s->fine && s->err.code != CG_NOT_FOUND)
         cg_log(CG_LOG_ERROR, CG_EVENT("record.seal_failed"), CG_S("id", sb->id), CG_E(&s->err));
-    next(s, sb->next);
+    if (s->core)
+        next(s, sb->next);
 }
 
 static void seal(uv_work_t *work)
@@ -93,5 +94,6 @@ void cg_seals_stop(struct cg_core *c)
 {
     cg_wcall_forget(&c->seals.call);
     if (c->seals.core)
-        uv_timer_stop(&c->seals.timer);
+        uv_close((uv_handle_t *)&c->seals.timer, NULL);
+    c->seals.core = NULL;
 }

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 #include <zstd.h>
 
@@ -217,6 +218,13 @@ void cg_blobs_close(struct cg_blobs *b)
 
 /* --- putting --- */
 
+/* The kernel's own stamps are as coarse as its tick: many blobs would be of the same age. */
+static void right_now(struct timespec out[2])
+{
+    clock_gettime(CLOCK_REALTIME, &out[0]);
+    out[1] = out[0];
+}
+
 static bool write_waiting(struct cg_blobs *b, const char *name, const void *p, size_t n,
                           struct cg_err *e)
 {
@@ -226,8 +234,12 @@ static bool write_waiting(struct cg_blobs *b, const char *name, const void *p, s
     int fd = openat(b->dir, path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0660);
     if (fd < 0)
         return cg_fail_sys(e, "make blob %s", name);
-    if (cg_fd_write_full(fd, p, n, e))
+    struct timespec now[2];
+    right_now(now);
+    if (cg_fd_write_full(fd, p, n, e)) {
+        (void)futimens(fd, now);
         return true;
+    }
     unlinkat(b->dir, path, 0);
     return cg_wrap(e, "write blob %s", name);
 }
@@ -245,8 +257,10 @@ static void put_again(struct cg_blobs *b, struct entry *x)
     }
     if (x->state != STORED)
         return;
+    struct timespec now[2];
+    right_now(now);
     file_name(x->name, path);
-    (void)utimensat(b->dir, path, NULL, AT_SYMLINK_NOFOLLOW);
+    (void)utimensat(b->dir, path, now, AT_SYMLINK_NOFOLLOW);
 }
 
 /* Room that there will be once all that is doomed has left. */

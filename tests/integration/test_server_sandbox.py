@@ -443,7 +443,7 @@ def test_a_clone_that_fails_undoes_everything_and_says_why(server):
     assert left_of(server, failed["id"]) == []
     for part in ("server.db", "server.db-wal", "server.log"):
         assert b"very-secret-token" not in (server.state / part).read_bytes()
-    record = b"".join(p.read_bytes() for p in (server.state / "archive" / failed["id"]).rglob("*.jsonl"))
+    record = b"".join(product.segments(server.state / "archive" / failed["id"] / "record"))
     assert b"127.0.0.1:1/x.git" in record and b"very-secret-token" not in record
     assert record.rstrip().rsplit(b"\n", 1)[1].count(b'"event":"destroyed"') == 1
     assert server.call("DELETE", f"/v1/sandboxes/{failed['id']}").status_code == 204

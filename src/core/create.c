@@ -265,8 +265,8 @@ static void add_net(struct cg_jail_request *r, uint32_t address, uint8_t prefix,
     net->port = port;
 }
 
-/* What the packet filter lets through to the warden: the LLM gateway, the operator's list, and the addresses that
- * stand for a listed one. */
+/* What the packet filter lets through to the warden: the LLM gateway, the operator's list, and the
+ * addresses that stand for a listed one. */
 static void fill_net(struct cg_jail_request *r, const struct cg_egress_policy *p)
 {
     add_net(r, CG_GATEWAY_ADDRESS, 32, CG_GATEWAY_PORT);

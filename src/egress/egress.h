@@ -33,8 +33,8 @@ struct cg_egress_options {
 
 /* A connection that the platform serves itself instead of dialling out. */
 struct cg_egress_peer {
-    const char *name;     /* the service's, or the name that the client asked for */
-    uint32_t address;     /* that the guest connected to, host order */
+    const char *name; /* the service's, or the name that the client asked for */
+    uint32_t address; /* that the guest connected to, host order */
     uint16_t port;
     bool tls;      /* the guest speaks TLS; the descriptor carries what is inside of it */
     uint64_t conn; /* its number in the record */

@@ -36,6 +36,7 @@ const struct route api_routes[] = {
     {"POST /v1/sandboxes", api_sandboxes_create, ACCESS_WRITE, false, false},
     {"GET /v1/sandboxes/{id}", api_sandbox, ACCESS_READ, true, false},
     {"DELETE /v1/sandboxes/{id}", api_sandbox_delete, ACCESS_WRITE, true, false},
+    {"PATCH /v1/sandboxes/{id}", api_sandbox_patch, ACCESS_WRITE, true, false},
     {"POST /v1/sandboxes/{id}/init", api_sandbox_init, ACCESS_WRITE, true, false},
     {"GET /v1/sandboxes/{id}/status", api_status, ACCESS_READ, true, false},
     {"POST /v1/sandboxes/{id}/exec", api_exec, ACCESS_WRITE, true, false},

@@ -4,6 +4,8 @@
 #include <string.h>
 
 #include "api/api.h"
+#include "base/money.h"
+#include "core/providers.h"
 
 void api_sandboxes(struct op *op)
 {
@@ -30,15 +32,15 @@ void api_sandbox(struct op *op)
 /* Fields whose part of the product is not built: refused when set, never ignored. */
 static bool refuse_unbuilt(struct op *op, const struct cg_json *b)
 {
-    static const char *const unbuilt[] = {
-        "budget",     "budget_usd", "secrets",       "packages",    "agents",
-        "persona_id", "harness_id", "from_snapshot", "snapshot_id", "timeout"};
+    static const char *const unbuilt[] = {"secrets",     "packages",   "agents",
+                                          "persona_id",  "harness_id", "from_snapshot",
+                                          "snapshot_id", "timeout"};
     for (size_t i = 0; i < CG_COUNT(unbuilt); i++) {
         const struct cg_json *v = cg_json_get(b, unbuilt[i]);
         bool empty = !v || v->type == CG_JSON_NULL || (v->type == CG_JSON_ARR && v->count == 0) ||
                      (v->type == CG_JSON_INT && v->integer == 0) ||
                      (v->type == CG_JSON_STR && v->str.n == 0);
-        bool number = strcmp(unbuilt[i], "timeout") == 0 || cg_has_prefix(unbuilt[i], "budget");
+        bool number = strcmp(unbuilt[i], "timeout") == 0;
         if (empty)
             continue;
         if (number && (v->type < CG_JSON_INT || v->type > CG_JSON_NUM || v->number < 0)) {
@@ -169,6 +171,21 @@ static bool read_texts(const struct cg_json *b, struct cg_spec *s, struct cg_err
     return true;
 }
 
+/* Dollars; none when absent or 0. `budget_usd` is its older name. */
+static bool read_budget(const struct cg_json *b, struct cg_spec *s, struct cg_err *e)
+{
+    const struct cg_json *v = cg_json_get(b, "budget");
+    if (!v || v->type == CG_JSON_NULL)
+        v = cg_json_get(b, "budget_usd");
+    if (!v || v->type == CG_JSON_NULL)
+        return true;
+    if ((v->type != CG_JSON_INT && v->type != CG_JSON_NUM) || !(v->number >= 0) || v->number > 1e6)
+        return cg_fail(e, CG_INVALID, "budget must be dollars, not negative, at most a million");
+    s->budget_nusd = cg_money_from_usd(v->number);
+    s->has_budget = s->budget_nusd > 0;
+    return true;
+}
+
 static bool read_spec(struct op *op, const struct cg_json *b, struct cg_spec *s, struct cg_err *e)
 {
     const struct cg_options *o = &op->api->core->options;
@@ -186,7 +203,8 @@ static bool read_spec(struct op *op, const struct cg_json *b, struct cg_spec *s,
     s->cpus = cpus ? (uint32_t)cpus : o->default_cpus;
     s->memory_mb = memory ? (uint32_t)memory : o->default_memory_mb;
     s->disk_gb = disk ? (uint32_t)disk : o->default_disk_gb;
-    return check_network(b, e) && read_repo(b, s, e) && read_texts(b, s, e) && read_config(b, s, e);
+    return check_network(b, e) && read_budget(b, s, e) && read_repo(b, s, e) &&
+           read_texts(b, s, e) && read_config(b, s, e);
 }
 
 static void on_created(void *ctx, struct cg_sandbox *sb, const struct cg_err *err)
@@ -266,6 +284,36 @@ void api_sandbox_delete(struct op *op)
     }
     op_outlive(op);
     cg_core_destroy(op->sb, "destroyed", on_destroyed, op);
+}
+
+static void on_budget_set(void *ctx, struct cg_sandbox *sb, const struct cg_err *err)
+{
+    struct op *op = ctx;
+    if (err) {
+        op_fail(op, err);
+        return;
+    }
+    cg_sandbox_write(sb, op_json(op));
+    op_send_json(op, 200);
+}
+
+static void patch(struct op *op, const struct cg_json *b)
+{
+    struct cg_err e = CG_ERR_INIT;
+    struct cg_spec s = {0};
+    if (!cg_json_get(b, "budget") && !cg_json_get(b, "budget_usd")) {
+        op_problem(op, 400, "invalid", "budget (dollars; 0: none) can be changed");
+        return;
+    }
+    op_outlive(op);
+    if (!read_budget(b, &s, &e) || !cg_sandbox_usable(op->sb, &e) ||
+        !cg_costs_set_budget(op->sb, s.has_budget ? s.budget_nusd : -1, on_budget_set, op, &e))
+        op_fail(op, &e);
+}
+
+void api_sandbox_patch(struct op *op)
+{
+    op_read_json(op, patch);
 }
 
 static void on_init_done(void *ctx, struct cg_sandbox *sb, const struct cg_err *err)

@@ -24,6 +24,7 @@ void cg_archive_init(struct cg_archive *a, const struct cg_sandbox *sb, bool fai
     a->archive = cg_format("%s/archive/%s", sb->core->options.state_dir, sb->id);
     a->memory = cg_seals_memory(sb->core, sb->id);
     a->key = &sb->core->seals.key;
+    a->keep_disk = sb->keep_disk;
 }
 
 void cg_archive_finish(struct cg_archive *a)
@@ -147,6 +148,12 @@ void cg_archive_run(struct cg_archive *a)
                      (rename(record, kept) == 0 || cg_fail_sys(&e, "move the record"));
         if (!moved)
             cg_log(CG_LOG_ERROR, CG_EVENT("record.archive_failed"), CG_S("id", a->id), CG_E(&e));
+    }
+    if (a->keep_disk) {
+        CG_OWN(cg_drop_free) char *disk = cg_format("%s/disk.img", a->dir);
+        CG_OWN(cg_drop_free) char *to = cg_format("%s/disk.img", a->archive);
+        if (rename(disk, to) != 0)
+            cg_log(CG_LOG_ERROR, CG_EVENT("disk.keep_failed"), CG_S("id", a->id));
     }
     if (!cg_fs_remove_tree(a->dir, &e) || !cg_fs_remove_tree(a->run, &e))
         cg_log(CG_LOG_WARN, CG_EVENT("sandbox.clean_failed"), CG_S("id", a->id), CG_E(&e));

@@ -48,6 +48,8 @@ struct cg_spec {
     char *config_json; /* {"source","raw"} of the client, or NULL */
     bool defer_init;   /* the client runs init later (POST …/init), after it has uploaded files */
     int64_t timeout_s;
+    bool has_budget;
+    int64_t budget_nusd;
 };
 
 void cg_spec_finish(struct cg_spec *s);
@@ -72,6 +74,9 @@ struct cg_sandbox {
     uint32_t slot; /* 0: none */
     int64_t created_wall, started_wall, stopped_wall;
     int64_t started_mono; /* this server's clock; 0 after a restart */
+    int64_t llm_nusd, compute_nusd; /* as the warden counts them */
+    char run_token[40];             /* the guest's, for the gateway */
+    bool keep_disk;                 /* when it ends */
     struct cg_err error;
     char *console_tail; /* owned; NULL: none */
     enum cg_init_state init;

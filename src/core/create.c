@@ -20,6 +20,7 @@
 #include "base/log.h"
 #include "core/core.h"
 #include "core/creation.h"
+#include "core/providers.h"
 #include "jail/jail.h"
 
 enum { PIDS_MAX = 256, PROBE_WAIT_MS = 60000, NET_MAX = 32 };
@@ -97,6 +98,7 @@ struct cg_sandbox *cg_core_create(struct cg_core *c, const char *account, struct
     sb->creating = true;
     sb->init = spec->init_script ? CG_INIT_PENDING : CG_INIT_NONE;
     cg_id_make("cage", sb->id);
+    cg_id_make("run", sb->run_token);
     cg_strlcpy(sb->account, sizeof sb->account, account);
     struct cg_creation *n = cg_alloc(sizeof *n);
     n->sb = sb;
@@ -129,6 +131,7 @@ static void write_env(const struct cg_sandbox *sb, const struct cg_image *image,
         if (pair[n] && !cg_json_get(asked, name))
             cg_jsonw_kstr(w, name, pair + n + 1);
     }
+    cg_providers_env(sb, asked, w);
     for (const struct cg_json *m = asked ? asked->child : NULL; m; m = m->next)
         cg_jsonw_kstrn(w, m->key.p, m->str.p, m->str.n);
     cg_jsonw_obj_end(w);
@@ -162,6 +165,7 @@ static bool write_config(struct cg_creation *n, const struct cg_image *image, co
     cg_jsonw_kbool(&w, "rootless", sb->core->rootless);
     cg_jsonw_obj_end(&w);
     write_env(sb, image, &w);
+    cg_providers_write(sb, &w);
     cg_jsonw_key(&w, "network");
     cg_jsonw_obj(&w);
     cg_jsonw_key(&w, "allow");
@@ -241,7 +245,8 @@ static bool prepare(struct cg_creation *n, struct cg_err *e)
     bool ok = sb->core->probed || n->probe_json || probe_now(n, &image, e);
     ok = ok && cg_fs_mkdirs(dir, 0770, e) && cg_fs_mkdirs(run, 0700, e);
     ok = ok && (chmod(dir, 0770) == 0 || cg_fail_sys(e, "set the mode of %s", dir));
-    ok = ok && write_config(n, &image, dir, e) && open_files(n, &image, dir, run, e);
+    ok = ok && write_config(n, &image, dir, e) && cg_providers_place_prices(sb, dir, e) &&
+         open_files(n, &image, dir, run, e);
     cg_image_finish(&image);
     return ok;
 }
@@ -433,8 +438,11 @@ void cg_creation_keeper_said(struct cg_sandbox *sb, const void *p, size_t size)
     sb->warnings = r.warnings;
     cg_sandbox_phase(sb, "boot", 35);
     n->call = (struct cg_wcall){.on_close = on_booted, .on_control = on_boot_progress};
+    CG_OWN(cg_drop_buf) struct cg_buf request;
+    cg_buf_init(&request, 32 * 1024);
+    cg_providers_start_request(sb, &request);
     if (!cg_sandbox_connect(sb, &e) ||
-        !cg_wcall_open(sb->warden, &n->call, cg_slice_of("{\"kind\":\"start\"}"), &e))
+        !cg_wcall_open(sb->warden, &n->call, cg_buf_slice(&request), &e))
         fail(n, &e);
 }
 

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "core/archive.h"
 #include "core/creation.h"
+#include "core/providers.h"
 #include "jail/jail.h"
 
 enum { STOP_MS = 12000, POLL_MS = 100, GRACE_MS = 2000, KILLS_MAX = 50 };
@@ -109,6 +110,8 @@ bool cg_sandbox_connect(struct cg_sandbox *sb, struct cg_err *e)
 {
     CG_OWN(cg_drop_free) char *path = cg_run_path(sb->core, sb->id, "w.sock");
     sb->warden = cg_wclient_connect(sb->core->loop, path, on_warden_down, sb, e);
+    if (sb->warden)
+        cg_costs_watch(sb);
     return sb->warden != NULL;
 }
 

@@ -122,6 +122,28 @@ static bool read_word(struct file *f, yaml_node_t *n, const char *off, const cha
     return *out || cg_streq(word, off) || bad(f, n, text);
 }
 
+/* providers.NAME: a map of texts. */
+static bool read_provider(struct file *f, const char *name, yaml_node_t *at, yaml_node_t *map,
+                          struct cg_options *o)
+{
+    struct cg_gateway_provider *p = &o->providers[o->nproviders];
+    if (map->type != YAML_MAPPING_NODE || o->nproviders == CG_GATEWAY_PROVIDERS ||
+        !cg_strlcpy(p->name, sizeof p->name, name))
+        return bad(f, at, "a provider needs a short name and a map with base_url; there may be 16");
+    for (yaml_node_pair_t *i = map->data.mapping.pairs.start; i < map->data.mapping.pairs.top;
+         i++) {
+        yaml_node_t *k = yaml_document_get_node(&f->doc, i->key);
+        yaml_node_t *v = yaml_document_get_node(&f->doc, i->value);
+        struct cg_err why = CG_ERR_INIT;
+        if (!scalar(k) || !scalar(v))
+            return bad(f, k, "a provider's keys are texts");
+        if (!cg_provider_set(p, scalar(k), scalar(v), &why))
+            return bad(f, k, why.text);
+    }
+    o->nproviders++;
+    return p->base_url[0] || bad(f, at, "a provider needs its base_url");
+}
+
 static bool read_key(struct file *f, const char *section, const char *key, yaml_node_t *at,
                      yaml_node_t *value, struct cg_options *o)
 {
@@ -131,6 +153,17 @@ static bool read_key(struct file *f, const char *section, const char *key, yaml_
         return read_allow(f, value, &o->network);
     if (strcmp(full, "network.hosts") == 0)
         return read_hosts(f, value, &o->network);
+    if (strcmp(section, "providers") == 0)
+        return read_provider(f, key, at, value, o);
+    if (strcmp(full, "llm.mode") == 0)
+        return read_word(f, value, "flow", "strict", &o->llm_strict);
+    if (strcmp(full, "llm.bodies") == 0)
+        return read_word(f, value, "kept", "dropped", &o->llm_no_bodies);
+    if (strcmp(full, "llm.prices") == 0 && scalar(value)) {
+        free(o->prices_file);
+        o->prices_file = cg_strdup(scalar(value));
+        return true;
+    }
     const struct {
         const char *name;
         uint32_t max;
@@ -149,7 +182,8 @@ static bool read_key(struct file *f, const char *section, const char *key, yaml_
     return bad(
         f, at,
         "unknown key; known are accounts.signup, network.allow, network.hosts, limits.sandboxes, "
-        "limits.requests_per_minute, defaults.cpus, .memory_mb, .disk_gb");
+        "limits.requests_per_minute, llm.mode, llm.bodies, llm.prices, providers.NAME, "
+        "defaults.cpus, .memory_mb, .disk_gb");
 }
 
 static bool read_section(struct file *f, yaml_node_t *key, yaml_node_t *map, struct cg_options *o)
@@ -291,5 +325,6 @@ void cg_options_finish(struct cg_options *o)
     free(o->run_dir);
     free(o->listen_host);
     free(o->config_file);
+    free(o->prices_file);
     *o = (struct cg_options){0};
 }

@@ -4,6 +4,7 @@
 
 #include "base/err.h"
 #include "egress/policy.h"
+#include "gateway/gateway.h"
 
 struct cg_options {
     char *state_dir; /* absolute */
@@ -17,13 +18,22 @@ struct cg_options {
     uint32_t max_sandboxes;   /* running at once */
     uint32_t rate_per_minute; /* requests a key; 0: no limit */
     uint32_t default_cpus, default_memory_mb, default_disk_gb;
-    bool signup_open;            /* anybody who reaches the server may make an account */
+    bool signup_open; /* anybody who reaches the server may make an account */
+    struct cg_gateway_provider providers[CG_GATEWAY_PROVIDERS]; /* of models */
+    size_t nproviders;
+    bool llm_strict;             /* budgets hold a whole reply at once, not a quantum at a time */
+    bool llm_no_bodies;          /* requests and replies are not kept */
+    char *prices_file;           /* NULL: the one that is installed */
     uint64_t record_quota_bytes; /* 0: the record's default */
 };
 
 /* argv of caged-server. CG_INVALID names the flag or the line of the file. */
 CG_MUST_USE bool cg_options_read(int argc, char **argv, struct cg_options *out, struct cg_err *e);
 void cg_options_finish(struct cg_options *o);
+
+/* One key of a provider's map. */
+CG_MUST_USE bool cg_provider_set(struct cg_gateway_provider *p, const char *key, const char *value,
+                                 struct cg_err *e);
 
 /* The default state directory of this user; the caller's. */
 CG_MUST_USE char *cg_default_state_dir(void);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/money.h"
 #include "core/core.h"
 #include "jail/jail.h"
 
@@ -146,10 +147,12 @@ static void write_members(struct cg_sandbox *sb, struct cg_jsonw *w)
     write_time(w, "created_at", sb->created_wall);
     write_time(w, "started_at", sb->started_wall);
     write_time(w, "stopped_at", sb->stopped_wall);
-    double cost = (double)cg_sandbox_compute_nusd(sb) / 1e9;
-    cg_jsonw_knum(w, "cost", cost);
-    cg_jsonw_knum(w, "llm_cost", 0);
-    cg_jsonw_knum(w, "total_cost", cost);
+    int64_t compute = sb->compute_nusd ? sb->compute_nusd : cg_sandbox_compute_nusd(sb);
+    cg_jsonw_knum(w, "cost", cg_money_usd(compute));
+    cg_jsonw_knum(w, "llm_cost", cg_money_usd(sb->llm_nusd));
+    cg_jsonw_knum(w, "total_cost", cg_money_usd(cg_money_add(compute, sb->llm_nusd)));
+    if (s->has_budget)
+        cg_jsonw_knum(w, "budget", cg_money_usd(s->budget_nusd));
     if (sb->creating) {
         cg_jsonw_kstr(w, "phase", sb->phase);
         cg_jsonw_kint(w, "percent", sb->percent);
@@ -180,6 +183,11 @@ bool cg_sandbox_usable(const struct cg_sandbox *sb, struct cg_err *e)
 
 /* --- the store --- */
 
+static int64_t budget_or_none(const struct cg_sandbox *sb)
+{
+    return sb->spec.has_budget ? sb->spec.budget_nusd : -1;
+}
+
 void cg_sandbox_save(struct cg_sandbox *sb, cg_store_done *done, void *ctx)
 {
     CG_OWN(cg_drop_buf) struct cg_buf b;
@@ -197,6 +205,10 @@ void cg_sandbox_save(struct cg_sandbox *sb, cg_store_done *done, void *ctx)
     cg_jsonw_kint(&w, "init", sb->init);
     cg_jsonw_kbool(&w, "defer_init", sb->spec.defer_init);
     cg_jsonw_kstr(&w, "accel", sb->accel);
+    cg_jsonw_kint(&w, "llm_nusd", sb->llm_nusd);
+    cg_jsonw_kint(&w, "compute_nusd", sb->compute_nusd);
+    cg_jsonw_kint(&w, "budget_nusd", budget_or_none(sb));
+    cg_jsonw_kstr(&w, "run_token", sb->run_token);
     cg_jsonw_obj_end(&w);
     cg_jsonw_obj_end(&w);
     struct cg_store_sandbox row = {.slot = sb->slot, .doc = cg_buf_cstr(&b)};
@@ -262,6 +274,13 @@ struct cg_sandbox *cg_sandbox_load(struct cg_core *c, const struct cg_store_sand
     cg_sandbox_text(&sb->init_tail, cg_json_str(init, "output_tail"));
     const char *accel = cg_json_str(inner, "accel");
     cg_strlcpy(sb->accel, sizeof sb->accel, accel ? accel : "");
+    const char *token = cg_json_str(inner, "run_token");
+    cg_strlcpy(sb->run_token, sizeof sb->run_token, token ? token : "");
+    sb->llm_nusd = cg_json_int(inner, "llm_nusd", 0);
+    sb->compute_nusd = cg_json_int(inner, "compute_nusd", 0);
+    int64_t budget = cg_json_int(inner, "budget_nusd", -1);
+    sb->spec.has_budget = budget >= 0;
+    sb->spec.budget_nusd = CG_MAX(budget, 0);
     load_error(sb, cg_json_get(doc, "error"));
     return sb;
 }

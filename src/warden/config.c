@@ -9,8 +9,8 @@ struct section {
 };
 
 static const char *const whole_members[] = {
-    "v",      "id",        "account", "template", "hostname", "shape",    "agent",
-    "driver", "isolation", "env",     "network",  "record",   "timeouts", NULL};
+    "v",         "id",  "account", "template", "hostname", "shape",   "agent", "driver",
+    "isolation", "env", "network", "record",   "timeouts", "gateway", NULL};
 static const char *const shape_members[] = {"vcpus", "mem_mib", "disk_mib", NULL};
 static const char *const network_members[] = {"allow", "hosts", NULL};
 static const char *const record_members[] = {"quota_bytes", "segment_bytes", NULL};
@@ -157,6 +157,7 @@ static bool get_all(struct cg_warden_config *c, struct cg_err *e)
         !get_number(record, "segment_bytes", 0, 0, INT64_C(1) << 40, &segment, e) ||
         !get_u32(timeouts, "boot_ms", 60000, 100, 3600000, &c->boot_ms, e) ||
         !get_u32(timeouts, "connect_ms", 10000, 100, 600000, &c->connect_ms, e) ||
+        !llm_config_parse(cg_json_get(o, "gateway"), &c->llm, e) ||
         !get_u32(timeouts, "grace_ms", 5000, 0, 600000, &c->grace_ms, e))
         return false;
     c->quota_bytes = (uint64_t)quota;

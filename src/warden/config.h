@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "egress/policy.h"
+#include "warden/llm.h"
 
 enum { CG_WARDEN_CONFIG_MAX = 256 * 1024, CG_WARDEN_NAME = 64 };
 
@@ -31,6 +32,7 @@ struct cg_warden_config {
     const struct cg_json *env;       /* object of strings, NULL: none */
     const struct cg_json *isolation; /* object, told as it is in status and record; NULL: none */
     struct cg_egress_policy network;
+    struct llm_config llm;
     uint64_t quota_bytes;
     uint64_t segment_bytes;
     uint32_t boot_ms;

@@ -113,7 +113,12 @@ static void on_open(void *ctx, struct cg_link_stream *s, const struct cg_json *r
     } else if (w->state == W_DESTROYED || w->state == W_ERROR) {
         refuse(c, s, CG_CONFLICT, w->state == W_ERROR ? w->error.text : "the sandbox has ended");
     } else if (cg_streq(kind, "start")) {
+        llm_keys(w, cg_json_get(request, "keys"));
         life_start(w, c, s);
+    } else if (cg_streq(kind, "costs")) {
+        llm_costs_open(w, c, s);
+    } else if (cg_streq(kind, "budget")) {
+        llm_budget_open(w, c, s, request);
     } else if (cg_streq(kind, "stop")) {
         life_stop(w, c, s, request);
     } else if (cg_streq(kind, "append")) {

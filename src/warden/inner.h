@@ -95,6 +95,7 @@ struct warden {
     struct cg_vmm *vmm;
     bool vmm_gone;
     struct cg_egress *egress;
+    struct llm *llm; /* NULL: no gateway */
 
     enum warden_state state;
     struct cg_err error;

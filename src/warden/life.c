@@ -204,6 +204,7 @@ void life_up(struct warden *w)
     w->deadline = 0;
     w->boot_ns = cg_mono_ns() - w->start_mono;
     w->started_wall = cg_wall_ns();
+    llm_running(w, true);
     warden_active(w);
     struct cg_jsonw *j = lifecycle(w, "started");
     status_guest(w, j);
@@ -263,6 +264,7 @@ static void no_boot(struct warden *w)
 static void last_lines(struct warden *w)
 {
     guest_close(w); /* streams end, exits are recorded */
+    llm_close(w);
     cg_egress_destroy(w->egress);
     w->egress = NULL;
     observe_second(w);

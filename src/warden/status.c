@@ -113,6 +113,7 @@ static void status_write(const struct warden *w, struct cg_jsonw *j)
     cg_jsonw_kint(j, "idle_ms", (cg_mono_ns() - w->activity_mono) / 1000000);
     put_json(j, "metrics", w->guest.metrics_text);
     put_ports(w, j);
+    llm_status(w, j);
     put_network(w, j);
     cg_jsonw_key(j, "observed");
     cg_jsonw_obj(j);

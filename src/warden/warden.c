@@ -78,6 +78,7 @@ static void on_second(uv_timer_t *timer)
         return;
     observe_second(w);
     guest_second(w);
+    llm_second(w);
     ask_keeper(w);
     if (w->egress)
         cg_egress_second(w->egress);
@@ -87,6 +88,7 @@ static void on_second(uv_timer_t *timer)
 static void on_progress(void *ctx)
 {
     struct warden *w = ctx;
+    llm_progress(w);
     observe_progress(w);
     pass_progress(w);
     tailing_progress(w);
@@ -190,7 +192,7 @@ struct warden *cg_warden_create(uv_loop_t *loop, const char *id, const struct cg
     w->fds = *fds;
     w->record_dir = -1;
     if (!read_config(w, id, e) || !open_record(w, e) || !start_egress(w, e) ||
-        !cg_fd_set_nonblock(w->fds.control, true, e)) {
+        !llm_start(w, e) || !cg_fd_set_nonblock(w->fds.control, true, e)) {
         cg_warden_destroy(w);
         return NULL;
     }
@@ -220,6 +222,7 @@ static void close_handles(struct warden *w)
 {
     guest_close(w);
     conns_close(w);
+    llm_close(w);
     cg_vmm_destroy(w->vmm);
     cg_egress_destroy(w->egress);
     while (w->commit.busy) /* a batch is under way: its end comes by the loop */
@@ -240,6 +243,7 @@ void cg_warden_destroy(struct warden *w)
         close_handles(w);
     else
         cg_egress_destroy(w->egress);
+    llm_free(w);
     cg_record_close(w->record);
     int *const fds[] = {&w->fds.control, &w->fds.link, &w->fds.vmm,    &w->fds.tcp,   &w->fds.dns,
                         &w->fds.dns_tcp, &w->fds.dir,  &w->fds.keeper, &w->record_dir};

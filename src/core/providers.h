@@ -1,0 +1,23 @@
+/* Providers of models as the operator configures them, and what sandboxes are told of them. */
+#ifndef CG_CORE_PROVIDERS_H
+#define CG_CORE_PROVIDERS_H
+
+#include "core/core.h"
+
+/* The member `gateway` of config.json. */
+void cg_providers_write(const struct cg_sandbox *sb, struct cg_jsonw *w);
+/* {"kind":"start","keys":{…}}: the only way that keys take. */
+void cg_providers_start_request(const struct cg_sandbox *sb, struct cg_buf *out);
+/* Members of the guest's environment that `asked` (may be NULL) does not have. */
+void cg_providers_env(const struct cg_sandbox *sb, const struct cg_json *asked, struct cg_jsonw *w);
+/* Puts the price book, and the operator's prices, into a sandbox's folder. Blocks. */
+CG_MUST_USE bool cg_providers_place_prices(const struct cg_sandbox *sb, const char *dir,
+                                           struct cg_err *e);
+
+/* Watches what a living sandbox costs; ends it when its budget is used up. */
+void cg_costs_watch(struct cg_sandbox *sb);
+/* CG_INVALID for a negative limit; `nusd` -1: no limit. done when the warden has it. */
+CG_MUST_USE bool cg_costs_set_budget(struct cg_sandbox *sb, int64_t nusd, cg_sandbox_done *done,
+                                     void *ctx, struct cg_err *e);
+
+#endif

@@ -73,7 +73,7 @@ struct cg_sandbox {
     enum cg_status status;
     uint32_t slot; /* 0: none */
     int64_t created_wall, started_wall, stopped_wall;
-    int64_t started_mono; /* this server's clock; 0 after a restart */
+    int64_t started_mono;           /* this server's clock; 0 after a restart */
     int64_t llm_nusd, compute_nusd; /* as the warden counts them */
     char run_token[40];             /* the guest's, for the gateway */
     bool keep_disk;                 /* when it ends */

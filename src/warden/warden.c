@@ -191,8 +191,8 @@ struct warden *cg_warden_create(uv_loop_t *loop, const char *id, const struct cg
     w->loop = loop;
     w->fds = *fds;
     w->record_dir = -1;
-    if (!read_config(w, id, e) || !open_record(w, e) || !start_egress(w, e) ||
-        !llm_start(w, e) || !cg_fd_set_nonblock(w->fds.control, true, e)) {
+    if (!read_config(w, id, e) || !open_record(w, e) || !start_egress(w, e) || !llm_start(w, e) ||
+        !cg_fd_set_nonblock(w->fds.control, true, e)) {
         cg_warden_destroy(w);
         return NULL;
     }

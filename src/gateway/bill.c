@@ -45,7 +45,9 @@ int64_t cg_bill_output_high(const struct cg_reply *r, const struct cg_bill_hints
     int64_t shown = cg_money_muldiv(r->visible_bytes + r->thinking_bytes, 100, per);
     int64_t silent = r->started ? cg_money_muldiv(h->thinking_ns, tps, INT64_C(1000000000)) : 0;
     int64_t high = CG_MAX(told, shown + silent);
-    return h->cap_tokens >= 0 ? CG_MAX(told, CG_MIN(high, h->cap_tokens)) : high;
+    /* a provider that goes on beyond the cap is not believed to keep it */
+    bool keeps = (r->visible_bytes + r->thinking_bytes) / 4 <= h->cap_tokens;
+    return h->cap_tokens >= 0 && keeps ? CG_MAX(told, CG_MIN(high, h->cap_tokens)) : high;
 }
 
 bool cg_bill_reply(const struct cg_prices *book, const struct cg_price *price,

@@ -1,0 +1,175 @@
+/* The gateway without a sandbox, for tests and benchmarks: listens on a free port of loopback,
+ * keeps its ledger's rows in a real record (one sync a turn of the loop), says where on standard
+ * output, and at the end of standard input writes the budget's state and goes.
+ * gateway PRICES FOLDER BASE_URL BUDGET_NUSD flow|strict */
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/fs.h"
+#include "gateway/gateway.h"
+#include "record/record.h"
+
+struct world {
+    uv_loop_t loop;
+    struct cg_record *record;
+    struct cg_ledger *ledger;
+    struct cg_gateway *gateway;
+    uint64_t rows;
+    bool due;
+    int listener;
+    uv_poll_t accept, input;
+    uv_prepare_t prepare;
+};
+
+static void on_row(void *ctx, const struct cg_ledger_row *row)
+{
+    struct world *w = ctx;
+    struct cg_jsonw *j = cg_record_begin(w->record, CG_REC_COST, CG_SRC_HOST, NULL);
+    cg_jsonw_kstr(j, "event", "ledger");
+    cg_jsonw_key(j, "row");
+    cg_ledger_row_write(row, j);
+    cg_record_end(w->record);
+    w->rows++;
+    w->due = true;
+}
+
+static void on_verdict(void *ctx, uint64_t call, enum cg_verdict v, int64_t cap)
+{
+    cg_gateway_verdict(((struct world *)ctx)->gateway, call, v, cap);
+}
+
+static void on_tell(void *ctx, struct cg_slice data)
+{
+    cg_record_append(((struct world *)ctx)->record, CG_REC_LLM_CALL, CG_SRC_HOST, NULL, data);
+}
+
+static bool on_blob(void *ctx, struct cg_slice bytes, char name[65])
+{
+    struct cg_err e = CG_ERR_INIT;
+    return cg_record_put_blob(((struct world *)ctx)->record, bytes, name, &e);
+}
+
+static void nothing(void *ctx)
+{
+    (void)ctx;
+}
+
+static void on_prepare(uv_prepare_t *p)
+{
+    struct world *w = p->data;
+    struct cg_err e = CG_ERR_INIT;
+    if (!w->due)
+        return;
+    w->due = false;
+    CG_ASSERT(cg_record_sync(w->record, &e));
+    cg_ledger_durable(w->ledger, w->rows);
+    cg_gateway_progress(w->gateway);
+}
+
+static void on_accept(uv_poll_t *p, int status, int events)
+{
+    struct world *w = p->data;
+    (void)status;
+    (void)events;
+    for (int fd; (fd = accept4(w->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0;)
+        cg_gateway_serve(w->gateway, fd, NULL);
+}
+
+static void on_input(uv_poll_t *p, int status, int events)
+{
+    struct world *w = p->data;
+    struct cg_gateway_stats s;
+    struct cg_budget b;
+    char c;
+    (void)status;
+    (void)events;
+    ssize_t n = read(0, &c, 1);
+    cg_gateway_get_stats(w->gateway, &s);
+    cg_ledger_get(w->ledger, 0, &b);
+    printf("{\"settled\":%lld,\"held\":%lld,\"uncertain\":%lld,\"open\":%u,\"calls\":%llu,"
+           "\"refused\":%llu,\"cut\":%llu}\n",
+           (long long)b.settled_nusd, (long long)b.held_nusd, (long long)b.uncertain_nusd, s.open,
+           (unsigned long long)s.calls, (unsigned long long)s.refused, (unsigned long long)s.cut);
+    fflush(stdout);
+    if (n <= 0)
+        uv_stop(&w->loop);
+}
+
+static int listen_on_loopback(unsigned *port)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t n = sizeof a;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    CG_ASSERT(fd >= 0 && bind(fd, (const struct sockaddr *)&a, sizeof a) == 0 &&
+              listen(fd, 4096) == 0 && getsockname(fd, (struct sockaddr *)&a, &n) == 0);
+    *port = ntohs(a.sin_port);
+    return fd;
+}
+
+static void open_files(struct world *w, char **argv, struct cg_prices **book)
+{
+    struct cg_err e = CG_ERR_INIT;
+    const struct cg_record_options ro = {.sandbox = "cage-gatewaytest"};
+    CG_OWN(cg_drop_free) char *text = NULL;
+    size_t n = 0;
+    int dir = open(argv[2], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    w->record = dir >= 0 ? cg_record_open(dir, &ro, &e) : NULL;
+    CG_ASSERT(w->record);
+    CG_ASSERT(cg_fs_slurp(argv[1], 8 << 20, &text, &n, &e));
+    *book = cg_prices_create((struct cg_slice){text, n}, (struct cg_slice){"", 0}, &e);
+    CG_ASSERT(*book);
+}
+
+int main(int argc, char **argv)
+{
+    static struct world w;
+    static struct cg_gateway_provider providers[3] = {
+        {.name = "anthropic"}, {.name = "openai"}, {.name = "google"}};
+    static const struct cg_gateway_ops ops = {on_tell, on_blob, nothing, nothing};
+    static const struct cg_ledger_events events = {.row = on_row, .verdict = on_verdict};
+    struct cg_err e = CG_ERR_INIT;
+    struct cg_prices *book = NULL;
+    unsigned port = 0;
+    if (argc != 6)
+        return 2;
+    open_files(&w, argv, &book);
+    uv_loop_init(&w.loop);
+    for (size_t i = 0; i < CG_COUNT(providers); i++) {
+        (void)cg_strlcpy(providers[i].base_url, sizeof providers[i].base_url, argv[3]);
+        (void)cg_strlcpy(providers[i].key, sizeof providers[i].key, "sk-real");
+    }
+    int64_t budget = strtoll(argv[4], NULL, 10);
+    const struct cg_ledger_options lo = {.mode = cg_streq(argv[5], "strict") ? CG_LEDGER_STRICT
+                                                                             : CG_LEDGER_FLOW};
+    w.ledger = cg_ledger_create(&lo, &events, &w);
+    int node = cg_ledger_budget(w.ledger, CG_LEDGER_NONE, budget < 0 ? CG_LEDGER_UNLIMITED : budget,
+                                CG_LEDGER_UNLIMITED, 0);
+    const struct cg_gateway_options o = {.token = "run-test",
+                                         .prices = book,
+                                         .ledger = w.ledger,
+                                         .providers = providers,
+                                         .nproviders = CG_COUNT(providers),
+                                         .node = node,
+                                         .bodies = true,
+                                         .ops = &ops,
+                                         .ctx = &w};
+    w.gateway = cg_gateway_create(&w.loop, &o, &e);
+    CG_ASSERT(w.gateway);
+    w.listener = listen_on_loopback(&port);
+    uv_poll_init(&w.loop, &w.accept, w.listener);
+    uv_poll_init(&w.loop, &w.input, 0);
+    uv_prepare_init(&w.loop, &w.prepare);
+    w.accept.data = w.input.data = w.prepare.data = &w;
+    uv_poll_start(&w.accept, UV_READABLE, on_accept);
+    uv_poll_start(&w.input, UV_READABLE, on_input);
+    uv_prepare_start(&w.prepare, on_prepare);
+    printf("http://127.0.0.1:%u/run-test\n", port);
+    fflush(stdout);
+    uv_run(&w.loop, UV_RUN_DEFAULT);
+    return 0;
+}

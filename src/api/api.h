@@ -112,6 +112,7 @@ api_handler api_files, api_files_delete, api_files_mkdir, api_files_rename;
 api_handler api_content_get, api_content_put, api_raw_get, api_raw_put, api_archive_get,
     api_archive_put;
 api_handler api_git_diff, api_logs, api_templates, api_events, api_ports, api_metrics, api_status;
+api_handler api_secrets, api_secrets_set, api_secrets_delete;
 api_handler api_not_yet;
 api_handler api_signup, api_login, api_logout, api_password;
 api_handler api_account_sessions, api_account_session_delete;

@@ -6,6 +6,7 @@
 #include "api/api.h"
 #include "base/money.h"
 #include "core/providers.h"
+#include "core/secrets.h"
 
 void api_sandboxes(struct op *op)
 {
@@ -32,9 +33,9 @@ void api_sandbox(struct op *op)
 /* Fields whose part of the product is not built: refused when set, never ignored. */
 static bool refuse_unbuilt(struct op *op, const struct cg_json *b)
 {
-    static const char *const unbuilt[] = {"secrets",     "packages",   "agents",
-                                          "persona_id",  "harness_id", "from_snapshot",
-                                          "snapshot_id", "timeout"};
+    static const char *const unbuilt[] = {"packages",   "agents",        "persona_id",
+                                          "harness_id", "from_snapshot", "snapshot_id",
+                                          "timeout"};
     for (size_t i = 0; i < CG_COUNT(unbuilt); i++) {
         const struct cg_json *v = cg_json_get(b, unbuilt[i]);
         bool empty = !v || v->type == CG_JSON_NULL || (v->type == CG_JSON_ARR && v->count == 0) ||
@@ -186,6 +187,23 @@ static bool read_budget(const struct cg_json *b, struct cg_spec *s, struct cg_er
     return true;
 }
 
+static bool read_secrets(struct op *op, const struct cg_json *b, struct cg_spec *s,
+                         struct cg_err *e)
+{
+    const struct cg_json *names = cg_json_get(b, "secrets");
+    if (!names || names->type == CG_JSON_NULL || names->count == 0)
+        return true;
+    if (!cg_core_secrets_check(op->api->core, op->key->account, names, e))
+        return false;
+    struct cg_buf text;
+    struct cg_jsonw w;
+    cg_buf_init(&text, 8192);
+    cg_jsonw_init(&w, &text);
+    write_json(&w, names);
+    s->secrets_json = cg_buf_take(&text);
+    return true;
+}
+
 static bool read_spec(struct op *op, const struct cg_json *b, struct cg_spec *s, struct cg_err *e)
 {
     const struct cg_options *o = &op->api->core->options;
@@ -204,7 +222,7 @@ static bool read_spec(struct op *op, const struct cg_json *b, struct cg_spec *s,
     s->memory_mb = memory ? (uint32_t)memory : o->default_memory_mb;
     s->disk_gb = disk ? (uint32_t)disk : o->default_disk_gb;
     return check_network(b, e) && read_budget(b, s, e) && read_repo(b, s, e) &&
-           read_texts(b, s, e) && read_config(b, s, e);
+           read_texts(b, s, e) && read_config(b, s, e) && read_secrets(op, b, s, e);
 }
 
 static void on_created(void *ctx, struct cg_sandbox *sb, const struct cg_err *err)

@@ -10,13 +10,13 @@
 const struct cg_verb cg_verbs[] = {
     {"up", NULL, "[FLAGS]", "make a sandbox from .caged.yaml and this repository",
      "--config --template --cpus --memory --disk --network --repo --repo-branch --repo-commit "
-     "--repo-subdir --env --timeout --name --rm --json",
+     "--repo-subdir --env --secrets --timeout --name --rm --json",
      "caged up                          # this folder's .caged.yaml, this repository\n"
      "caged up --template node-22 --cpus 2 --memory 1024\n"
      "caged up --repo https://example.org/p.git --repo-branch main",
      verb_up},
     {"run", NULL, "[FLAGS] [-- COMMAND...]", "make a sandbox from flags alone, without .caged.yaml",
-     "--template --cpus --memory --disk --network --repo --env --timeout --name --rm --json",
+     "--template --cpus --memory --disk --network --repo --env --secrets --timeout --name --rm --json",
      "caged run --template minimal --json\n"
      "caged run --rm -- sh -c 'uname -a'   # make, run, destroy",
      verb_run},
@@ -65,6 +65,14 @@ const struct cg_verb cg_verbs[] = {
      "the server on this machine", "--state-dir --listen --config --foreground",
      "caged server start\ncaged server start --listen 127.0.0.1:7900 --state-dir ~/caged-two",
      verb_server},
+    {"secrets", NULL, "set NAME|list|delete NAME",
+     "tokens that a sandbox uses without ever seeing them",
+     "set list delete --host --from-env --value --json --format",
+     "caged secrets set GITHUB_TOKEN < token.txt       # for GitHub's hosts\n"
+     "caged secrets set API_KEY --host api.example.com --from-env API_KEY\n"
+     "caged secrets list\n"
+     "caged run --template minimal --secrets GITHUB_TOKEN",
+     verb_secrets},
     {"doctor", NULL, "[--json]", "check this machine, layer by layer", "--json --no-boot",
      "caged doctor", verb_doctor},
     {"demo", NULL, "", "a whole sandbox life, shown", "", "caged demo", verb_demo},

@@ -37,6 +37,7 @@ int verb_logs(int argc, char **argv);
 int verb_events(int argc, char **argv);
 int verb_verify(int argc, char **argv);
 int verb_export(int argc, char **argv);
+int verb_secrets(int argc, char **argv);
 int verb_cp(int argc, char **argv);
 int verb_destroy(int argc, char **argv);
 int verb_doctor(int argc, char **argv);

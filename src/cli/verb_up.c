@@ -52,13 +52,9 @@ static bool apply_flags(struct wish *w, struct cg_err *e)
 {
     const struct {
         const char *flag, *value;
-    } later[] = {{"--budget", w->budget},
-                 {"--agents", w->agents},
-                 {"--packages", w->packages},
-                 {"--secrets", w->secrets},
-                 {"--allowlist", w->allowlist},
-                 {"--timeout", w->timeout},
-                 {"--from-snapshot", w->from_snapshot}};
+    } later[] = {{"--budget", w->budget},     {"--agents", w->agents},
+                 {"--packages", w->packages}, {"--allowlist", w->allowlist},
+                 {"--timeout", w->timeout},   {"--from-snapshot", w->from_snapshot}};
     for (size_t i = 0; i < CG_COUNT(later); i++) {
         if (later[i].value)
             return cg_fail(e, CG_UNSUPPORTED, "%s: this part is not built yet in this version",
@@ -73,6 +69,7 @@ static bool apply_flags(struct wish *w, struct cg_err *e)
     take(&p->repo_token, w->token);
     if (w->repo)
         take(&p->repo_url, w->repo);
+    take(&p->secrets, w->secrets);
     for (size_t at = 0; at < w->env.n; at += strlen(w->env.p + at) + 1) {
         CG_OWN(cg_drop_free) char *list = cg_strdup(w->env.p + at);
         char *save = NULL;
@@ -126,6 +123,18 @@ static bool read_wish(int argc, char **argv, bool with_file, struct wish *w, str
     return true;
 }
 
+/* "A,B" as an array. */
+static void write_names(struct cg_jsonw *j, const char *key, const char *text)
+{
+    CG_OWN(cg_drop_free) char *list = cg_strdup(text);
+    char *save = NULL;
+    cg_jsonw_key(j, key);
+    cg_jsonw_arr(j);
+    for (char *name = strtok_r(list, ", ", &save); name; name = strtok_r(NULL, ", ", &save))
+        cg_jsonw_str(j, name);
+    cg_jsonw_arr_end(j);
+}
+
 static bool is_url(const char *repo)
 {
     return strstr(repo, "://") || (strchr(repo, '@') && strchr(repo, ':'));
@@ -162,6 +171,8 @@ static bool write_body(const struct wish *w, bool local, struct cg_buf *b)
         cg_jsonw_kstr(&j, "repo_token", token);
     if (local)
         cg_jsonw_kbool(&j, "defer_init", true);
+    if (p->secrets)
+        write_names(&j, "secrets", p->secrets);
     cg_jsonw_key(&j, "env");
     cg_jsonw_obj(&j);
     for (unsigned i = 0; i < p->nenv; i++) {

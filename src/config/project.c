@@ -170,6 +170,26 @@ static bool read_network(struct reader *r, const char *key, const yaml_node_t *n
     return read_text(r, key, n, &r->p->network_mode);
 }
 
+static bool read_names(struct reader *r, const char *key, const yaml_node_t *n, char **out)
+{
+    struct cg_buf b;
+    if (n->type != YAML_SEQUENCE_NODE)
+        return is_null(n) || bad(r, n, key, "must be a list of names");
+    cg_buf_init(&b, CG_PROJECT_MAX);
+    for (yaml_node_item_t *i = n->data.sequence.items.start; i < n->data.sequence.items.top; i++) {
+        const yaml_node_t *item = yaml_document_get_node(&r->doc, *i);
+        const char *name = scalar(item);
+        if (!name || !name[0] || strpbrk(name, ", \t\r\n=")) {
+            cg_buf_finish(&b);
+            return bad(r, item, key, "must be a list of names of secrets (caged secrets list)");
+        }
+        cg_buf_addf(&b, "%s%s", b.n ? "," : "", name);
+    }
+    free(*out);
+    *out = b.n > 0 ? cg_buf_take(&b) : NULL;
+    return true;
+}
+
 static bool not_yet(struct reader *r, const char *key, const yaml_node_t *n)
 {
     if (is_null(n) || (n->type == YAML_SEQUENCE_NODE &&
@@ -192,7 +212,7 @@ static bool read_key(struct reader *r, const char *key, const yaml_node_t *k, co
                  {"repo.branch", &p->repo_branch},
                  {"repo.commit", &p->repo_commit},
                  {"repo.subdirectory", &p->repo_subdir}};
-    static const char *const later[] = {"budget", "secrets", "agents", "packages", "allowed_hosts"};
+    static const char *const later[] = {"budget", "agents", "packages", "allowed_hosts"};
     for (size_t i = 0; i < CG_COUNT(texts); i++) {
         if (strcmp(key, texts[i].name) == 0)
             return read_text(r, key, v, texts[i].text);
@@ -213,6 +233,8 @@ static bool read_key(struct reader *r, const char *key, const yaml_node_t *k, co
     }
     if (strcmp(key, "network_mode") == 0 || strcmp(key, "network") == 0)
         return read_network(r, key, v);
+    if (strcmp(key, "secrets") == 0)
+        return read_names(r, key, v, &p->secrets);
     if (strcmp(key, "env") == 0)
         return read_env(r, key, v);
     if (strcmp(key, "repo") == 0 && v->type == YAML_SCALAR_NODE)
@@ -378,7 +400,7 @@ void cg_project_finish(struct cg_project *p)
 {
     char **const texts[] = {&p->template_name,  &p->network_mode, &p->repo_url,    &p->repo_token,
                             &p->repo_token_env, &p->repo_branch,  &p->repo_commit, &p->repo_subdir,
-                            &p->init_script,    &p->raw};
+                            &p->init_script,    &p->raw,          &p->secrets};
     for (size_t i = 0; i < CG_COUNT(texts); i++)
         free(*texts[i]);
     for (unsigned i = 0; i < p->nenv; i++)

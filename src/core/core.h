@@ -45,8 +45,9 @@ struct cg_spec {
     char *env_json; /* an object of strings */
     char *repo_url, *repo_branch, *repo_commit, *repo_subdir, *repo_user;
     char *init_script;
-    char *config_json; /* {"source","raw"} of the client, or NULL */
-    bool defer_init;   /* the client runs init later (POST …/init), after it has uploaded files */
+    char *secrets_json; /* an array of names, or NULL */
+    char *config_json;  /* {"source","raw"} of the client, or NULL */
+    bool defer_init; /* the client runs init later (POST …/init), after it has uploaded files */
     int64_t timeout_s;
     bool has_budget;
     int64_t budget_nusd;

@@ -21,6 +21,7 @@
 #include "core/core.h"
 #include "core/creation.h"
 #include "core/providers.h"
+#include "core/secrets.h"
 #include "jail/jail.h"
 
 enum { PIDS_MAX = 256, PROBE_WAIT_MS = 60000, NET_MAX = 32 };
@@ -438,11 +439,11 @@ void cg_creation_keeper_said(struct cg_sandbox *sb, const void *p, size_t size)
     sb->warnings = r.warnings;
     cg_sandbox_phase(sb, "boot", 35);
     n->call = (struct cg_wcall){.on_close = on_booted, .on_control = on_boot_progress};
-    CG_OWN(cg_drop_buf) struct cg_buf request;
-    cg_buf_init(&request, 32 * 1024);
-    cg_providers_start_request(sb, &request);
-    if (!cg_sandbox_connect(sb, &e) ||
-        !cg_wcall_open(sb->warden, &n->call, cg_buf_slice(&request), &e))
+    struct cg_buf start = {.n = 0};
+    bool fine = cg_core_secrets_request(sb, &start, &e) && cg_sandbox_connect(sb, &e) &&
+                cg_wcall_open(sb->warden, &n->call, cg_buf_slice(&start), &e);
+    cg_core_wipe(&start);
+    if (!fine)
         fail(n, &e);
 }
 

@@ -101,6 +101,19 @@ static bool read_hosts(struct file *f, yaml_node_t *map, struct cg_egress_policy
     return true;
 }
 
+/* Certificates of the operator's own hosts; a warden is given their text. */
+static bool read_ca(struct file *f, yaml_node_t *n, struct cg_options *o)
+{
+    struct cg_err why = CG_ERR_INIT;
+    free(o->ca_pem);
+    o->ca_pem = NULL;
+    if (!scalar(n) || !cg_fs_slurp(scalar(n), 64 * 1024, &o->ca_pem, NULL, &why))
+        return bad(f, n,
+                   why.text[0] ? why.text : "network.ca_file must be a file of at most 64 KiB");
+    return strstr(o->ca_pem, "-----BEGIN CERTIFICATE-----") ||
+           bad(f, n, "network.ca_file holds no certificate in PEM");
+}
+
 static bool read_number(struct file *f, yaml_node_t *n, uint32_t max, uint32_t *out)
 {
     char *end = NULL;
@@ -164,6 +177,8 @@ static bool read_key(struct file *f, const char *section, const char *key, yaml_
         o->prices_file = cg_strdup(scalar(value));
         return true;
     }
+    if (strcmp(full, "network.ca_file") == 0)
+        return read_ca(f, value, o);
     const struct {
         const char *name;
         uint32_t max;
@@ -181,9 +196,9 @@ static bool read_key(struct file *f, const char *section, const char *key, yaml_
         return read_word(f, value, "closed", "open", &o->signup_open);
     return bad(
         f, at,
-        "unknown key; known are accounts.signup, network.allow, network.hosts, limits.sandboxes, "
-        "limits.requests_per_minute, llm.mode, llm.bodies, llm.prices, providers.NAME, "
-        "defaults.cpus, .memory_mb, .disk_gb");
+        "unknown key; known are accounts.signup, network.allow, network.hosts, network.ca_file, "
+        "limits.sandboxes, limits.requests_per_minute, llm.mode, llm.bodies, llm.prices, "
+        "providers.NAME, defaults.cpus, .memory_mb, .disk_gb");
 }
 
 static bool read_section(struct file *f, yaml_node_t *key, yaml_node_t *map, struct cg_options *o)
@@ -326,5 +341,6 @@ void cg_options_finish(struct cg_options *o)
     free(o->listen_host);
     free(o->config_file);
     free(o->prices_file);
+    free(o->ca_pem);
     *o = (struct cg_options){0};
 }

@@ -24,6 +24,7 @@ struct cg_options {
     bool llm_strict;             /* budgets hold a whole reply at once, not a quantum at a time */
     bool llm_no_bodies;          /* requests and replies are not kept */
     char *prices_file;           /* NULL: the one that is installed */
+    char *ca_pem;                /* certificates trusted beside this machine's, or NULL */
     uint64_t record_quota_bytes; /* 0: the record's default */
 };
 

@@ -61,20 +61,15 @@ void cg_providers_write(const struct cg_sandbox *sb, struct cg_jsonw *w)
     cg_jsonw_obj_end(w);
 }
 
-void cg_providers_start_request(const struct cg_sandbox *sb, struct cg_buf *out)
+void cg_providers_write_keys(const struct cg_sandbox *sb, struct cg_jsonw *w)
 {
     const struct cg_options *o = &sb->core->options;
-    struct cg_jsonw w;
-    cg_jsonw_init(&w, out);
-    cg_jsonw_obj(&w);
-    cg_jsonw_kstr(&w, "kind", "start");
-    cg_jsonw_key(&w, "keys");
-    cg_jsonw_obj(&w);
+    cg_jsonw_key(w, "keys");
+    cg_jsonw_obj(w);
     for (size_t i = 0; i < o->nproviders; i++)
         if (o->providers[i].key[0])
-            cg_jsonw_kstr(&w, o->providers[i].name, o->providers[i].key);
-    cg_jsonw_obj_end(&w);
-    cg_jsonw_obj_end(&w);
+            cg_jsonw_kstr(w, o->providers[i].name, o->providers[i].key);
+    cg_jsonw_obj_end(w);
 }
 
 static void put(struct cg_jsonw *w, const struct cg_json *asked, const char *name,

@@ -6,8 +6,8 @@
 
 /* The member `gateway` of config.json. */
 void cg_providers_write(const struct cg_sandbox *sb, struct cg_jsonw *w);
-/* {"kind":"start","keys":{…}}: the only way that keys take. */
-void cg_providers_start_request(const struct cg_sandbox *sb, struct cg_buf *out);
+/* The member `keys` of a `start` request: the only way that keys take. */
+void cg_providers_write_keys(const struct cg_sandbox *sb, struct cg_jsonw *w);
 /* Members of the guest's environment that `asked` (may be NULL) does not have. */
 void cg_providers_env(const struct cg_sandbox *sb, const struct cg_json *asked, struct cg_jsonw *w);
 /* Puts the price book, and the operator's prices, into a sandbox's folder. Blocks. */

@@ -11,9 +11,9 @@ static const char *const init_names[] = {"none", "pending", "running", "ok", "fa
 
 void cg_spec_finish(struct cg_spec *s)
 {
-    char **const texts[] = {&s->name,        &s->env_json,    &s->repo_url,
-                            &s->repo_branch, &s->repo_commit, &s->repo_subdir,
-                            &s->repo_user,   &s->init_script, &s->config_json};
+    char **const texts[] = {&s->name,        &s->env_json,    &s->repo_url,  &s->repo_branch,
+                            &s->repo_commit, &s->repo_subdir, &s->repo_user, &s->init_script,
+                            &s->config_json, &s->secrets_json};
     for (size_t i = 0; i < CG_COUNT(texts); i++) {
         free(*texts[i]);
         *texts[i] = NULL;
@@ -140,6 +140,10 @@ static void write_members(struct cg_sandbox *sb, struct cg_jsonw *w)
         cg_jsonw_kstr(w, "init_script", s->init_script);
     if (s->timeout_s)
         cg_jsonw_kint(w, "timeout", s->timeout_s);
+    if (s->secrets_json) {
+        cg_jsonw_key(w, "secrets");
+        cg_jsonw_raw(w, s->secrets_json, strlen(s->secrets_json));
+    }
     if (s->config_json) {
         cg_jsonw_key(w, "config");
         cg_jsonw_raw(w, s->config_json, strlen(s->config_json));
@@ -235,6 +239,21 @@ static void load_error(struct cg_sandbox *sb, const struct cg_json *error)
     cg_sandbox_text(&sb->console_tail, console);
 }
 
+static void load_secrets(struct cg_sandbox *sb, const struct cg_json *names)
+{
+    struct cg_buf b;
+    struct cg_jsonw w;
+    if (!names || names->count == 0)
+        return;
+    cg_buf_init(&b, 8192);
+    cg_jsonw_init(&w, &b);
+    cg_jsonw_arr(&w);
+    for (const struct cg_json *n = names->child; n; n = n->next)
+        cg_jsonw_strn(&w, n->str.p, n->str.n);
+    cg_jsonw_arr_end(&w);
+    sb->spec.secrets_json = cg_buf_take(&b);
+}
+
 struct cg_sandbox *cg_sandbox_load(struct cg_core *c, const struct cg_store_sandbox *row)
 {
     enum cg_status status;
@@ -262,6 +281,7 @@ struct cg_sandbox *cg_sandbox_load(struct cg_core *c, const struct cg_store_sand
     sb->spec.repo_url = dup_member(doc, "repo_url");
     sb->spec.repo_branch = dup_member(doc, "repo_branch");
     sb->spec.init_script = dup_member(doc, "init_script");
+    load_secrets(sb, cg_json_get(doc, "secrets"));
     sb->created_wall = cg_json_int(inner, "created", 0);
     sb->started_wall = cg_json_int(inner, "started", 0);
     sb->stopped_wall = cg_json_int(inner, "stopped", 0);

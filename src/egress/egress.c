@@ -83,6 +83,11 @@ void cg_egress_add_service(struct cg_egress *g, const struct cg_egress_service *
     g->services[g->nservices++] = *s;
 }
 
+void cg_egress_set_reader(struct cg_egress *g, const struct cg_egress_reader *r)
+{
+    g->reader = *r;
+}
+
 void cg_egress_second(struct cg_egress *g)
 {
     g->now = cg_mono_ns();

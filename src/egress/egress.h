@@ -35,6 +35,7 @@ struct cg_egress_options {
 struct cg_egress_peer {
     const char *name; /* the service's, or the name that the client asked for */
     uint32_t address; /* that the guest connected to, host order */
+    uint32_t to;      /* where that is dialled */
     uint16_t port;
     bool tls;      /* the guest speaks TLS; the descriptor carries what is inside of it */
     uint64_t conn; /* its number in the record */
@@ -51,10 +52,20 @@ struct cg_egress_service {
     void *ctx;
 };
 
+/* Looks at connections that the policy allows before they are dialled. */
+struct cg_egress_reader {
+    bool (*looks)(void *ctx, uint16_t port); /* connections to this port are taken */
+    cg_egress_serve_fn *take;                /* fd is what the guest sent, nothing is read */
+    void *ctx;
+};
+
 CG_MUST_USE struct cg_egress *cg_egress_create(uv_loop_t *loop, const struct cg_egress_options *o,
                                                struct cg_err *e);
 /* Before the loop runs. The packet filter must let the address through. */
 void cg_egress_add_service(struct cg_egress *g, const struct cg_egress_service *s);
+void cg_egress_set_reader(struct cg_egress *g, const struct cg_egress_reader *r);
+/* A connection that the reader took goes on as if there were none; fd is taken over. */
+void cg_egress_go_on(struct cg_egress *g, int fd, uint32_t address, uint16_t port);
 /* Once a second: deadlines, summaries. */
 void cg_egress_second(struct cg_egress *g);
 void cg_egress_get_stats(const struct cg_egress *g, struct cg_egress_stats *out);

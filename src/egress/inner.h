@@ -31,6 +31,7 @@ struct cg_egress {
 
     struct cg_egress_service services[CG_EGRESS_SERVICES];
     unsigned nservices;
+    struct cg_egress_reader reader;
 
     uv_poll_t accept_poll, dns_poll, dns_accept_poll;
     bool accepting, dns_on, dns_accepting;

@@ -378,6 +378,18 @@ static void open_conn(struct cg_egress *g, int fd)
         return;
     }
     struct cg_egress_verdict v = cg_egress_decide(g->o.policy, address, port);
+    if (v.allow && g->reader.looks && g->reader.looks(g->reader.ctx, port)) {
+        const struct cg_egress_peer peer = {
+            .address = address, .to = v.address, .port = port, .conn = ++g->conn_seq};
+        g->reader.take(g->reader.ctx, fd, &peer);
+        return;
+    }
+    cg_egress_go_on(g, fd, address, port);
+}
+
+void cg_egress_go_on(struct cg_egress *g, int fd, uint32_t address, uint16_t port)
+{
+    struct cg_egress_verdict v = cg_egress_decide(g->o.policy, address, port);
     if (!v.allow || g->stats.connections >= CG_EGRESS_CONNS) {
         refuse(g, fd, address, port, v.allow ? "too_many" : "default");
         return;

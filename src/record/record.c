@@ -62,6 +62,9 @@ struct cg_record {
     uint64_t telling[CG_REC_TYPE_COUNT]; /* in the `disk` gap under way */
     uint64_t lost[CG_REC_TYPE_COUNT];
 
+    struct cg_record_filter filter;
+    void *filter_ctx;
+
     /* the line between begin and end */
     struct cg_jsonw writer;
     struct cg_buf scratch; /* where lines go that will be lost */
@@ -174,6 +177,12 @@ static void count_lost(struct cg_record *r, enum reason why, enum cg_record_type
     r->lost[type] += n;
 }
 
+void cg_record_set_filter(struct cg_record *r, const struct cg_record_filter *f, void *ctx)
+{
+    r->filter = *f;
+    r->filter_ctx = ctx;
+}
+
 uint64_t cg_record_end(struct cg_record *r)
 {
     CG_ASSERT(r->open);
@@ -185,6 +194,8 @@ uint64_t cg_record_end(struct cg_record *r)
     struct cg_buf *b = &r->fill.text;
     cg_jsonw_obj_end(&r->writer);
     cg_buf_add(b, "}\n", 2);
+    if (r->filter.line && !b->full)
+        r->filter.line(r->filter_ctx, b, r->start);
     size_t n = b->n - r->start;
     if (b->full || n > CG_RECORD_LINE_MAX) {
         count_lost(r, b->full ? LOST_BACKLOG : LOST_LONG, r->type, 1);
@@ -383,6 +394,10 @@ bool cg_record_put_blob(struct cg_record *r, struct cg_slice bytes, char name[CG
                         struct cg_err *e)
 {
     CG_ASSERT(!r->open);
+    CG_OWN(cg_drop_buf) struct cg_buf clean;
+    cg_buf_init(&clean, 16 * bytes.n);
+    if (r->filter.blob && r->filter.blob(r->filter_ctx, bytes, &clean))
+        bytes = cg_buf_slice(&clean);
     if (r->degraded)
         return cg_fail(e, CG_IO, "the record cannot be written: %s", r->disk_text);
     if (!r->blobs && (r->blobs = cg_blobs_open(r->tail.dir_fd, &r->blobs_options, e)) == NULL)

@@ -40,6 +40,14 @@ CG_MUST_USE struct cg_record *cg_record_open(int dir_fd, const struct cg_record_
                                              struct cg_err *e);
 void cg_record_close(struct cg_record *r); /* without sync; no flush may be under way */
 
+/* Sees everything before it is kept: the text of a whole line (from `start` on, to be changed in
+ * place), and the bytes of a blob (true: `out` is kept instead). For keeping secrets out. */
+struct cg_record_filter {
+    void (*line)(void *ctx, struct cg_buf *text, size_t start);
+    bool (*blob)(void *ctx, struct cg_slice in, struct cg_buf *out);
+};
+void cg_record_set_filter(struct cg_record *r, const struct cg_record_filter *f, void *ctx);
+
 /* A line: begin, then members into the writer (it is inside the object `data`), then end. The
  * line's sequence number, or 0 when it was lost (and counted). `session` may be NULL. A line that
  * would pass CG_RECORD_LINE_MAX is lost: bound what you write. */

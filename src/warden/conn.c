@@ -114,7 +114,7 @@ static void on_open(void *ctx, struct cg_link_stream *s, const struct cg_json *r
         refuse(c, s, CG_CONFLICT, w->state == W_ERROR ? w->error.text : "the sandbox has ended");
     } else if (cg_streq(kind, "start")) {
         llm_keys(w, cg_json_get(request, "keys"));
-        life_start(w, c, s);
+        life_start(w, c, s, request);
     } else if (cg_streq(kind, "costs")) {
         llm_costs_open(w, c, s);
     } else if (cg_streq(kind, "budget")) {

@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "warden/inner.h"
+#include "warden/secrets.h"
 
 enum { PING_SECONDS = 10, ENTROPY = 32 };
 
@@ -147,10 +148,7 @@ static void send_setup(struct warden *w)
     cg_jsonw_kstr(&j, "hostname", w->config.hostname);
     cg_jsonw_kstr(&j, "entropy", hex);
     cg_jsonw_kint(&j, "wall_ns", cg_wall_ns());
-    if (w->config.env) {
-        cg_jsonw_key(&j, "env");
-        json_copy(w->config.env, &j);
-    }
+    secrets_write_setup(w, &j);
     cg_jsonw_kbool(&j, "resize_disk", true);
     cg_jsonw_obj_end(&j);
     struct cg_err e = CG_ERR_INIT;

@@ -7,6 +7,7 @@
  *   guest.c   the guest link (opener): hello, setup, pings, own streams
  *   observe.c what the guest saw, rewritten into the record
  *   life.c    states, start, stop, failure, the end
+ *   secrets.c secrets, interception, redaction of the record
  *   status.c  the answer to `status`
  */
 #ifndef CG_WARDEN_INNER_H
@@ -96,6 +97,9 @@ struct warden {
     bool vmm_gone;
     struct cg_egress *egress;
     struct llm *llm; /* NULL: no gateway */
+    struct cg_secrets *secrets; /* NULL before the first start */
+    struct cg_ca *ca;           /* NULL: nothing is intercepted */
+    struct cg_intercept *intercept;
 
     enum warden_state state;
     struct cg_err error;
@@ -173,7 +177,8 @@ void observe_progress(struct warden *w);
 void observe_second(struct warden *w);
 
 /* life.c */
-void life_start(struct warden *w, struct conn *c, struct cg_link_stream *s);
+void life_start(struct warden *w, struct conn *c, struct cg_link_stream *s,
+                const struct cg_json *request);
 void life_stop(struct warden *w, struct conn *c, struct cg_link_stream *s,
                const struct cg_json *request);
 void life_stop_now(struct warden *w, const char *reason);

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "warden/secrets.h"
 #include "warden/up.h"
 
 enum { GONE_MS = 300, KILL_MS = 3000, OVER_MS = 1000, GRACE_MORE_MS = 3000 };
@@ -177,10 +178,16 @@ static void boot(struct warden *w)
         life_fail(w, CG_WARDEN_NO_BOOT, &e);
 }
 
-void life_start(struct warden *w, struct conn *c, struct cg_link_stream *s)
+void life_start(struct warden *w, struct conn *c, struct cg_link_stream *s,
+                const struct cg_json *request)
 {
+    struct cg_err e = CG_ERR_INIT;
     if (w->state == W_STOPPING) {
         refuse(c, s, CG_CONFLICT, "the sandbox is being stopped");
+        return;
+    }
+    if (!secrets_start(w, request, &e)) {
+        refuse(c, s, e.code, e.text);
         return;
     }
     add_waiter(&w->starters, c, s);
@@ -265,6 +272,7 @@ static void last_lines(struct warden *w)
 {
     guest_close(w); /* streams end, exits are recorded */
     llm_close(w);
+    secrets_close(w);
     cg_egress_destroy(w->egress);
     w->egress = NULL;
     observe_second(w);

@@ -205,7 +205,7 @@ void pass_record_start(struct pass *p, const struct cg_json *o)
     const struct cg_json *pty = cg_json_get(o, "pty");
     bool attach = cg_streq(p->kind->name, "attach");
     if (p->kind->record == KIND_COMMAND && pty && pty->type == CG_JSON_OBJ)
-        p->term = term_create(w->record, p->exec_id, session_of(p));
+        p->term = term_create(w->record, w->secrets, p->exec_id, session_of(p));
     if (p->kind->record == KIND_COMMAND && attach)
         record_attach(p);
     else if (p->kind->record == KIND_COMMAND)

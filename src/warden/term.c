@@ -4,14 +4,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "intercept/secrets.h"
+
 enum { CHUNK = 16 * 1024, UTF8_TAIL = 3 };
 
 #define DELAY_NS (INT64_C(50) * 1000000)
+#define HOLD_NS (INT64_C(1000) * 1000000) /* for a beginning of a secret */
 
 struct side {
     struct cg_buf bytes;
-    int64_t since; /* when the first of them came */
-    bool tail;     /* what waits is the start of a character */
+    int64_t since;           /* when the first of them came */
+    bool tail;               /* what waits is the start of a character */
+    struct cg_redact redact; /* holds back what may be the beginning of a secret */
+    int64_t held_since;
 };
 
 struct term {
@@ -23,7 +28,8 @@ struct term {
 
 static const char *const dir_names[2] = {"in", "out"};
 
-struct term *term_create(struct cg_record *record, const char *exec_id, const char *session)
+struct term *term_create(struct cg_record *record, const struct cg_secrets *secrets,
+                         const char *exec_id, const char *session)
 {
     struct term *t = cg_alloc(sizeof *t);
     t->record = record;
@@ -31,6 +37,9 @@ struct term *term_create(struct cg_record *record, const char *exec_id, const ch
     t->session = session;
     cg_buf_init(&t->side[0].bytes, CHUNK);
     cg_buf_init(&t->side[1].bytes, CHUNK);
+    for (int dir = TERM_IN; dir <= TERM_OUT; dir++)
+        cg_redact_init(&t->side[dir].redact, cg_secrets_values(secrets),
+                       secrets ? cg_secrets_names(secrets) : NULL);
     return t;
 }
 
@@ -40,6 +49,8 @@ void term_destroy(struct term *t)
         return;
     cg_buf_finish(&t->side[0].bytes);
     cg_buf_finish(&t->side[1].bytes);
+    cg_redact_finish(&t->side[0].redact);
+    cg_redact_finish(&t->side[1].redact);
     free(t);
 }
 
@@ -118,7 +129,7 @@ static void write_side(struct term *t, enum term_dir dir, bool all)
         cg_buf_finish(&s->bytes); /* an idle terminal keeps no memory */
 }
 
-void term_add(struct term *t, enum term_dir dir, struct cg_slice data, int64_t now_ns)
+static void add(struct term *t, enum term_dir dir, struct cg_slice data, int64_t now_ns)
 {
     struct side *s = &t->side[dir];
     while (data.n > 0) {
@@ -134,6 +145,32 @@ void term_add(struct term *t, enum term_dir dir, struct cg_slice data, int64_t n
     }
 }
 
+void term_add(struct term *t, enum term_dir dir, struct cg_slice data, int64_t now_ns)
+{
+    struct side *s = &t->side[dir];
+    CG_OWN(cg_drop_buf) struct cg_buf clean = {.n = 0};
+    if (!s->redact.m) {
+        add(t, dir, data, now_ns);
+        return;
+    }
+    cg_buf_init(&clean, 16 * (data.n + cg_redact_held(&s->redact)) + CHUNK);
+    CG_ASSERT(cg_redact_feed(&s->redact, data, &clean));
+    s->held_since = now_ns;
+    add(t, dir, cg_buf_slice(&clean), now_ns);
+}
+
+/* Nothing more came: it was no secret. */
+static void let_go(struct term *t, enum term_dir dir, int64_t now_ns)
+{
+    struct side *s = &t->side[dir];
+    CG_OWN(cg_drop_buf) struct cg_buf clean = {.n = 0};
+    if (cg_redact_held(&s->redact) == 0)
+        return;
+    cg_buf_init(&clean, 16 * cg_redact_held(&s->redact) + CHUNK);
+    CG_ASSERT(cg_redact_end(&s->redact, &clean));
+    add(t, dir, cg_buf_slice(&clean), now_ns);
+}
+
 void term_resize(struct term *t, int64_t rows, int64_t cols)
 {
     struct cg_jsonw *w = cg_record_begin(t->record, CG_REC_TERMINAL, CG_SRC_HOST, t->session);
@@ -146,20 +183,27 @@ void term_resize(struct term *t, int64_t rows, int64_t cols)
 
 void term_flush(struct term *t)
 {
-    write_side(t, TERM_IN, true);
-    write_side(t, TERM_OUT, true);
+    for (int dir = TERM_IN; dir <= TERM_OUT; dir++) {
+        let_go(t, (enum term_dir)dir, t->side[dir].since);
+        write_side(t, (enum term_dir)dir, true);
+    }
 }
 
 bool term_waits(const struct term *t)
 {
-    return t->side[0].bytes.n + t->side[1].bytes.n > 0;
+    return t->side[0].bytes.n + t->side[1].bytes.n + cg_redact_held(&t->side[0].redact) +
+               cg_redact_held(&t->side[1].redact) >
+           0;
 }
 
 void term_tick(struct term *t, int64_t now_ns)
 {
-    for (int dir = TERM_IN; dir <= TERM_OUT; dir++)
+    for (int dir = TERM_IN; dir <= TERM_OUT; dir++) {
+        if (now_ns - t->side[dir].held_since >= HOLD_NS)
+            let_go(t, (enum term_dir)dir, now_ns);
         if (t->side[dir].bytes.n > 0 && now_ns - t->side[dir].since >= DELAY_NS) {
             t->side[dir].since = now_ns;
             write_side(t, (enum term_dir)dir, false);
         }
+    }
 }

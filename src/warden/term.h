@@ -6,13 +6,15 @@
 
 #include "record/record.h"
 
+struct cg_secrets;
 struct term;
 
 enum term_dir { TERM_IN, TERM_OUT };
 
-/* The texts are borrowed and outlive the terminal. */
-CG_MUST_USE struct term *term_create(struct cg_record *record, const char *exec_id,
-                                     const char *session);
+/* Values of the secrets are replaced, also across pieces (NULL: there are none). All is borrowed
+ * and outlive the terminal. */
+CG_MUST_USE struct term *term_create(struct cg_record *record, const struct cg_secrets *secrets,
+                                     const char *exec_id, const char *session);
 void term_destroy(struct term *t); /* without flush; NULL is fine */
 
 void term_add(struct term *t, enum term_dir dir, struct cg_slice data, int64_t now_ns);

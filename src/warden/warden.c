@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "jail/jail.h"
 #include "warden/inner.h"
+#include "warden/secrets.h"
 
 enum { KEEPER_SECONDS = 5 };
 
@@ -82,6 +83,7 @@ static void on_second(uv_timer_t *timer)
     ask_keeper(w);
     if (w->egress)
         cg_egress_second(w->egress);
+    secrets_second(w);
     cg_record_tick(w->record, false);
 }
 
@@ -224,6 +226,7 @@ static void close_handles(struct warden *w)
     conns_close(w);
     llm_close(w);
     cg_vmm_destroy(w->vmm);
+    secrets_close(w);
     cg_egress_destroy(w->egress);
     while (w->commit.busy) /* a batch is under way: its end comes by the loop */
         uv_run(w->loop, UV_RUN_ONCE);
@@ -245,6 +248,7 @@ void cg_warden_destroy(struct warden *w)
         cg_egress_destroy(w->egress);
     llm_free(w);
     cg_record_close(w->record);
+    secrets_finish(w);
     int *const fds[] = {&w->fds.control, &w->fds.link, &w->fds.vmm,    &w->fds.tcp,   &w->fds.dns,
                         &w->fds.dns_tcp, &w->fds.dir,  &w->fds.keeper, &w->record_dir};
     for (size_t i = 0; i < CG_COUNT(fds); i++)

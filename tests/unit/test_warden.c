@@ -202,7 +202,7 @@ static unsigned collect(struct fixture *f, struct cg_buf *out, unsigned *base64)
 static void test_a_character_cut_by_two_reads_is_one_text(void **state)
 {
     struct fixture *f = *state;
-    struct term *t = term_create(f->record, "e1", NULL);
+    struct term *t = term_create(f->record, NULL, "e1", NULL);
     term_add(t, TERM_OUT, cg_slice_of("gr\xc3"), 0);
     term_tick(t, 60000000);
     term_add(t, TERM_OUT, cg_slice_of("\xbcn"), 61000000);
@@ -220,7 +220,7 @@ static void test_a_character_cut_by_two_reads_is_one_text(void **state)
 static void test_a_lone_half_character_does_not_wait_for_ever(void **state)
 {
     struct fixture *f = *state;
-    struct term *t = term_create(f->record, "e1", NULL);
+    struct term *t = term_create(f->record, NULL, "e1", NULL);
     term_add(t, TERM_OUT, cg_slice_of("\xe2\x82"), 0);
     for (int64_t ms = 0; ms < 300 && term_waits(t); ms += 25)
         term_tick(t, ms * 1000000);
@@ -231,7 +231,7 @@ static void test_a_lone_half_character_does_not_wait_for_ever(void **state)
 static void test_any_bytes_in_any_pieces_come_back_the_same(void **state)
 {
     struct fixture *f = *state;
-    struct term *t = term_create(f->record, "e1", "sess-1");
+    struct term *t = term_create(f->record, NULL, "e1", "sess-1");
     static char bytes[400000];
     static const char *const pieces[] = {"plain text\r\n",   "\xc3\xbc", "\xe2\x82\xac",
                                          "\xf0\x9f\x98\x80", "\x1b[31m", "\xff",

@@ -301,7 +301,7 @@ def test_a_wrong_field_is_named_with_its_value_and_what_is_allowed(server, body,
 
 
 @pytest.mark.parametrize("field,value", [
-    ("budget", 5.0), ("budget_usd", 1), ("packages", ["x"]), ("agents", ["claude-code"]),
+    ("packages", ["x"]), ("agents", ["claude-code"]),
     ("from_snapshot", "snap-x"), ("persona_id", "p"), ("timeout", 900), ("network_mode", "full"),
     ("network_mode", "allowlist"), ("allowlist", ["example.com"]),
 ])

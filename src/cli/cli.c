@@ -10,13 +10,14 @@
 const struct cg_verb cg_verbs[] = {
     {"up", NULL, "[FLAGS]", "make a sandbox from .caged.yaml and this repository",
      "--config --template --cpus --memory --disk --network --repo --repo-branch --repo-commit "
-     "--repo-subdir --env --secrets --timeout --name --rm --json",
+     "--repo-subdir --budget --env --secrets --timeout --name --rm --json",
      "caged up                          # this folder's .caged.yaml, this repository\n"
      "caged up --template node-22 --cpus 2 --memory 1024\n"
      "caged up --repo https://example.org/p.git --repo-branch main",
      verb_up},
     {"run", NULL, "[FLAGS] [-- COMMAND...]", "make a sandbox from flags alone, without .caged.yaml",
-     "--template --cpus --memory --disk --network --repo --env --secrets --timeout --name --rm --json",
+     "--template --cpus --memory --disk --network --repo --budget --env --secrets --timeout --name "
+     "--rm --json",
      "caged run --template minimal --json\n"
      "caged run --rm -- sh -c 'uname -a'   # make, run, destroy",
      verb_run},
@@ -54,6 +55,14 @@ const struct cg_verb cg_verbs[] = {
      verb_cp},
     {"destroy", "rm", "[--force] <id>...", "end sandboxes; only their records stay", "--force",
      "caged destroy cage-k3v9q2m7xa", verb_destroy},
+    {"budget", NULL, "<id> [set DOLLARS|none]", "what a sandbox has spent and may spend", "",
+     "caged budget cage-k3v9q2m7xa\ncaged budget cage-k3v9q2m7xa set 8   # while it runs",
+     verb_budget},
+    {"agents", NULL, "list", "coding agents that run-agent knows", "", "caged agents list",
+     verb_agents},
+    {"run-agent", NULL, "<id> [--agent NAME] [--model MODEL] PROMPT",
+     "one prompt for a coding agent inside a sandbox", "--agent --model",
+     "caged run-agent cage-k3v9q2m7xa --agent claude-code 'make the tests pass'", verb_run_agent},
     {"templates", NULL, "", "what sandboxes can be made of", "--format --json", "caged templates",
      cg_verb_templates},
     {"image", NULL, "build [TEMPLATE...] [--all] [--force] [--from oci:DIR:TAG --name NAME]",

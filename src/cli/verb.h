@@ -44,6 +44,9 @@ int verb_doctor(int argc, char **argv);
 int verb_demo(int argc, char **argv);
 int verb_completion(int argc, char **argv);
 int verb_version(int argc, char **argv);
+int verb_budget(int argc, char **argv);
+int verb_agents(int argc, char **argv);
+int verb_run_agent(int argc, char **argv);
 int verb_help(int argc, char **argv);
 int verb_sandboxes(int argc, char **argv);
 

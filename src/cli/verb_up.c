@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/fs.h"
 #include "base/jsonw.h"
+#include "base/money.h"
 #include "cli/client.h"
 #include "cli/pack.h"
 #include "cli/verb.h"
@@ -52,9 +53,11 @@ static bool apply_flags(struct wish *w, struct cg_err *e)
 {
     const struct {
         const char *flag, *value;
-    } later[] = {{"--budget", w->budget},     {"--agents", w->agents},
-                 {"--packages", w->packages}, {"--allowlist", w->allowlist},
-                 {"--timeout", w->timeout},   {"--from-snapshot", w->from_snapshot}};
+    } later[] = {{"--agents", w->agents},
+                 {"--packages", w->packages},
+                 {"--allowlist", w->allowlist},
+                 {"--timeout", w->timeout},
+                 {"--from-snapshot", w->from_snapshot}};
     for (size_t i = 0; i < CG_COUNT(later); i++) {
         if (later[i].value)
             return cg_fail(e, CG_UNSUPPORTED, "%s: this part is not built yet in this version",
@@ -78,6 +81,8 @@ static bool apply_flags(struct wish *w, struct cg_err *e)
                 return false;
         }
     }
+    if (w->budget && !cg_money_parse(cg_slice_of(w->budget), &p->budget_nusd, e))
+        return cg_wrap(e, "--budget");
     return to_number("--cpus", w->cpus, 8, &p->cpus, e) &&
            to_number("--memory", w->memory, 8192, &p->memory_mb, e) &&
            to_number("--disk", w->disk, 50, &p->disk_gb, e);
@@ -162,6 +167,8 @@ static bool write_body(const struct wish *w, bool local, struct cg_buf *b)
     cg_jsonw_kint(&j, "cpus", p->cpus);
     cg_jsonw_kint(&j, "memory_mb", p->memory_mb);
     cg_jsonw_kint(&j, "disk_gb", p->disk_gb);
+    if (p->budget_nusd > 0)
+        cg_jsonw_knum(&j, "budget", cg_money_usd(p->budget_nusd));
     if (p->repo_url && !local)
         cg_jsonw_kstr(&j, "repo", p->repo_url);
     const char *token = p->repo_token       ? p->repo_token
@@ -282,7 +289,11 @@ static void print_made(const struct wish *w, const struct cg_json *s)
     printf("Status:   %s\n", cg_json_str(s, "status"));
     printf("Template: %s\n", cg_json_str(s, "template"));
     printf("IP:       %s\n", cg_json_str(s, "ip") ? cg_json_str(s, "ip") : "-");
-    printf("Budget:   none\n");
+    double budget = cg_json_num(s, "budget", 0);
+    if (budget > 0)
+        printf("Budget:   $%.2f\n", budget);
+    else
+        printf("Budget:   none\n");
     printf("Cost:     $%.5f\n", cg_json_num(s, "total_cost", 0));
     printf(
         "\nNext:     caged connect %s\n          caged events -f %s\n          caged destroy %s\n",

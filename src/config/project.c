@@ -9,6 +9,7 @@
 #include <yaml.h>
 
 #include "base/fs.h"
+#include "base/money.h"
 
 struct reader {
     yaml_document_t doc;
@@ -212,7 +213,7 @@ static bool read_key(struct reader *r, const char *key, const yaml_node_t *k, co
                  {"repo.branch", &p->repo_branch},
                  {"repo.commit", &p->repo_commit},
                  {"repo.subdirectory", &p->repo_subdir}};
-    static const char *const later[] = {"budget", "agents", "packages", "allowed_hosts"};
+    static const char *const later[] = {"agents", "packages", "allowed_hosts"};
     for (size_t i = 0; i < CG_COUNT(texts); i++) {
         if (strcmp(key, texts[i].name) == 0)
             return read_text(r, key, v, texts[i].text);
@@ -230,6 +231,12 @@ static bool read_key(struct reader *r, const char *key, const yaml_node_t *k, co
     if (strcmp(key, "timeout") == 0) {
         int seconds = 0;
         return read_number(r, key, v, 2592000, &seconds) && (seconds == 0 || not_yet(r, key, v));
+    }
+    if (strcmp(key, "budget") == 0) {
+        struct cg_err why = CG_ERR_INIT;
+        return is_null(v) ||
+               (scalar(v) && cg_money_parse(cg_slice_of(scalar(v)), &p->budget_nusd, &why)) ||
+               bad(r, v, key, "must be dollars, as in 5 or 0.50");
     }
     if (strcmp(key, "network_mode") == 0 || strcmp(key, "network") == 0)
         return read_network(r, key, v);

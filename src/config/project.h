@@ -12,6 +12,7 @@ struct cg_project {
     char *template_name;
     int cpus, memory_mb, disk_gb; /* 0: not said */
     int timeout_s;
+    int64_t budget_nusd; /* 0: none */
     char *network_mode;
     char *repo_url, *repo_token, *repo_token_env, *repo_branch, *repo_commit, *repo_subdir;
     char *init_script;

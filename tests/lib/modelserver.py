@@ -63,6 +63,9 @@ class ModelServer:
             daemon_threads = True
             request_queue_size = 2048
 
+            def handle_error(self, *_):
+                """A client that resets its connection is part of the tests."""
+
         self.server = Server(("127.0.0.1", 0), Handler)
         self.port = self.server.server_address[1]
         self.url = f"http://127.0.0.1:{self.port}"
@@ -159,7 +162,7 @@ class _Handler(BaseHTTPRequestHandler):
             if self.mode != "endless" and (i >= self.server_model.words or (cap and self.call["output"] >= cap)):
                 return
             self.bill_output(self.server_model.tokens_per_word)
-            yield "word " * self.server_model.tokens_per_word
+            yield "abc " * self.server_model.tokens_per_word
             i += 1
             if self.mode == "cut" and i == 5:
                 self.close_connection = True

@@ -329,25 +329,23 @@ static void write_one(const struct secret *s, struct cg_jsonw *w)
     cg_jsonw_obj_end(w);
 }
 
-static int by_name(const void *a, const void *b)
-{
-    const struct secret *const *x = a;
-    const struct secret *const *y = b;
-    return strcmp((*x)->name, (*y)->name);
-}
-
 void cg_core_secrets_write(struct cg_core *c, const char *account, struct cg_jsonw *w)
 {
-    const struct secret *mine[CG_ACCOUNT_SECRETS];
+    const struct secret *mine[CG_ACCOUNT_SECRETS] = {NULL}; /* by name */
     size_t n = 0;
     size_t at = 0;
     const char *key;
     void *value;
     (void)c;
-    while (n < CG_COUNT(mine) && cg_map_next(&table, &at, &key, &value))
-        if (cg_streq(((const struct secret *)value)->account, account))
-            mine[n++] = value;
-    qsort(mine, n, sizeof mine[0], by_name);
+    while (n < CG_COUNT(mine) && cg_map_next(&table, &at, &key, &value)) {
+        const struct secret *s = value;
+        if (!cg_streq(s->account, account))
+            continue;
+        size_t place = n++;
+        for (; place > 0 && strcmp(mine[place - 1]->name, s->name) > 0; place--)
+            mine[place] = mine[place - 1];
+        mine[place] = s;
+    }
     cg_jsonw_arr(w);
     for (size_t i = 0; i < n; i++)
         write_one(mine[i], w);

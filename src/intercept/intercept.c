@@ -535,10 +535,23 @@ static void on_host(uv_poll_t *poll, int status, int events)
     pump(f);
 }
 
+static void refuse(struct cg_intercept *i, int fd, const struct cg_egress_peer *peer)
+{
+    char text[160];
+    close(fd);
+    if (i->destroyed)
+        return;
+    cg_snprintf(text, sizeof text,
+                "{\"event\":\"open\",\"conn\":%llu,\"port\":%u,\"verdict\":\"deny\","
+                "\"rule\":\"too_many\"}",
+                (unsigned long long)peer->conn, (unsigned)peer->port);
+    i->o.event(i->o.ctx, cg_slice_of(text));
+}
+
 void cg_intercept_take(struct cg_intercept *i, int fd, const struct cg_egress_peer *peer)
 {
     if (i->nflows >= CG_INTERCEPT_FLOWS || i->destroyed) {
-        close(fd);
+        refuse(i, fd, peer);
         return;
     }
     struct flow *f = cg_alloc(sizeof *f);

@@ -9,8 +9,8 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "core/accounts.h"
-#include "core/secrets.h"
 #include "core/host.h"
+#include "core/secrets.h"
 
 enum { FINISH_MS = 5000, FINISH_STEP_MS = 50, HOUSEKEEPING_MS = 5000 };
 
@@ -89,7 +89,8 @@ static bool serve(struct server *s, struct cg_err *e)
     if (uv_loop_init(&s->loop) != 0)
         return cg_fail(e, CG_INTERNAL, "libuv does not start");
     if (!cg_core_start(&s->core, e) || !write_owner_key(s, e) || !cg_accounts_start(&s->core, e) ||
-        !cg_core_secrets_start(&s->core, e) || !cg_adopt_all(&s->core, e) || !cg_api_start(&s->api, &s->core, s->host.listen, e))
+        !cg_core_secrets_start(&s->core, e) || !cg_adopt_all(&s->core, e) ||
+        !cg_api_start(&s->api, &s->core, s->host.listen, e))
         return false;
     if (s->host.probe >= 0)
         cg_core_await_probe(&s->core, s->host.probe);

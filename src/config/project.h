@@ -16,7 +16,7 @@ struct cg_project {
     char *network_mode;
     char *repo_url, *repo_token, *repo_token_env, *repo_branch, *repo_commit, *repo_subdir;
     char *init_script;
-    char *secrets; /* names, with "," between them */
+    char *secrets;             /* names, with "," between them */
     char *env[CG_PROJECT_ENV]; /* NAME=value, ${VAR} expanded */
     unsigned nenv;
     char *raw; /* the file's text */

@@ -96,7 +96,7 @@ struct warden {
     struct cg_vmm *vmm;
     bool vmm_gone;
     struct cg_egress *egress;
-    struct llm *llm; /* NULL: no gateway */
+    struct llm *llm;            /* NULL: no gateway */
     struct cg_secrets *secrets; /* NULL before the first start */
     struct cg_ca *ca;           /* NULL: nothing is intercepted */
     struct cg_intercept *intercept;

@@ -129,7 +129,8 @@ void boot_guest(void);
 CG_NORETURN void boot_power_off(const char *why);
 bool boot_option(const char *name, char *out, size_t size); /* caged.<name>=value of the cmdline */
 int boot_open_link(void);                                   /* the virtio port, or -1 */
-bool boot_grow_disk(struct cg_err *e);
+/* To the size that its disk has; waits up to 2 s for that to be `due` bytes at least. */
+bool boot_grow_disk(uint64_t due, struct cg_err *e);
 void boot_probe(void); /* caged.probe=1: real work, a line on the console, power off */
 
 void net_start(void);

@@ -16,6 +16,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -26,7 +27,7 @@
 #define EXT4_IOC_RESIZE_FS _IOW('f', 16, uint64_t) /* linux: fs/ext4/ext4.h */
 #endif
 
-enum { DEVICE_WAIT_MS = 20000 };
+enum { DEVICE_WAIT_MS = 20000, GROW_LOOKS = 4000 };
 
 static int writable_root = -1; /* a descriptor on the writable image's top */
 
@@ -255,12 +256,21 @@ int boot_open_link(void)
     return -1;
 }
 
-bool boot_grow_disk(struct cg_err *e)
+bool boot_grow_disk(uint64_t due, struct cg_err *e)
 {
     CG_OWN(cg_drop_fd) int disk = open("/dev/vdb", O_RDONLY | O_CLOEXEC);
+    const struct timespec moment = {.tv_nsec = 500000};
     uint64_t bytes = 0;
-    if (disk < 0 || ioctl(disk, BLKGETSIZE64, &bytes) != 0)
-        return cg_fail_sys(e, "size of the writable disk");
+    for (int i = 0; i < GROW_LOOKS; i++) {
+        if (disk < 0 || ioctl(disk, BLKGETSIZE64, &bytes) != 0)
+            return cg_fail_sys(e, "size of the writable disk");
+        if (bytes >= due)
+            break;
+        nanosleep(&moment, NULL); /* a restored kernel has not handled the interrupt yet */
+    }
+    if (bytes < due)
+        return cg_fail(e, CG_TIMEOUT, "the writable disk did not grow to %llu MiB",
+                       (unsigned long long)(due >> 20));
     uint64_t blocks = bytes / 4096;
     if (ioctl(writable_root, EXT4_IOC_RESIZE_FS, &blocks) != 0)
         return cg_fail_sys(e, "grow the file system to %llu MiB",

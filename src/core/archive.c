@@ -16,7 +16,7 @@ enum { CONSOLE_FILE_MAX = 8 << 20 };
 void cg_archive_init(struct cg_archive *a, const struct cg_sandbox *sb, bool failed,
                      const char *reason)
 {
-    *a = (struct cg_archive){.failed = failed, .why = sb->error};
+    *a = (struct cg_archive){.helper = sb->helper, .failed = failed, .why = sb->error};
     cg_strlcpy(a->id, sizeof a->id, sb->id);
     cg_strlcpy(a->reason, sizeof a->reason, reason);
     a->dir = cg_sandbox_dir(sb);
@@ -141,7 +141,7 @@ void cg_archive_run(struct cg_archive *a)
     struct cg_err e = CG_ERR_INIT;
     if (a->failed)
         read_console(a);
-    if (cg_fs_exists(record)) {
+    if (!a->helper && cg_fs_exists(record)) {
         close_record(a, record);
         seal_record(a, record);
         bool moved = cg_fs_mkdirs(a->archive, 0750, &e) &&

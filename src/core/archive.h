@@ -9,6 +9,7 @@
 struct cg_archive {
     char id[CG_ID_TEXT];
     char reason[64];
+    bool helper;       /* nothing of it is kept */
     bool keep_disk;    /* the filesystem as it was, into the archive */
     bool failed;       /* it ends as `error` */
     struct cg_err why; /* as the server knows it */

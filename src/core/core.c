@@ -11,6 +11,7 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "core/creation.h"
+#include "core/golden.h"
 #include "jail/jail.h"
 
 /* --- what an earlier server left --- */
@@ -133,6 +134,8 @@ void cg_core_probed(struct cg_core *c, const char *json)
         return;
     }
     c->tsc_khz = (uint64_t)cg_json_int(j, "tsc_khz", 0);
+    const char *vmm = cg_json_str(j, "vmm");
+    cg_strlcpy(c->vmm_version, sizeof c->vmm_version, vmm ? vmm : "");
     cg_strlcpy(c->accel_reason, sizeof c->accel_reason, reason ? reason : "");
     c->probed = true;
     cg_log(CG_LOG_INFO, CG_EVENT("probe.done"), CG_S("accel", accel),
@@ -195,7 +198,10 @@ bool cg_core_start(struct cg_core *c, struct cg_err *e)
     if (!cg_fs_mkdirs(boxes, 0711, e) || !cg_fs_mkdirs(archive, 0711, e))
         return false;
     c->store = cg_store_open(c->loop, path, e);
-    return c->store != NULL && cg_seals_start(c, e);
+    if (!c->store)
+        return false;
+    cg_golden_start(c);
+    return cg_seals_start(c, e);
 }
 
 void cg_core_finish(struct cg_core *c)
@@ -206,6 +212,7 @@ void cg_core_finish(struct cg_core *c)
         cg_wclient_destroy(sb->warden);
         sb->warden = NULL;
     }
+    cg_golden_finish(c);
     cg_store_close(c->store);
     c->store = NULL;
 }

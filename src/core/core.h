@@ -88,6 +88,8 @@ struct cg_sandbox {
     char phase[32];    /* of the creation: "images", "disk", "jail", "boot", "clone", "init" */
     int percent;
     bool creating;   /* until init has run */
+    bool helper;     /* of nobody and in no list: a golden snapshot is made of it */
+    bool restored;   /* it came out of a golden snapshot */
     bool destroying; /* its end is under way */
     bool doomed;     /* a destroy came while it was made */
     unsigned reconnects;
@@ -124,6 +126,7 @@ struct cg_core {
     enum cg_accel accel;
     uint64_t tsc_khz;
     char accel_reason[200];
+    char vmm_version[96];
     bool probed;                 /* accel and tsc_khz are known */
     bool probe_runs;             /* a child finds them out; creations wait */
     struct cg_creation *waiting; /* for the probe */
@@ -173,6 +176,10 @@ struct cg_sandbox *cg_core_find(struct cg_core *c, const char *id);
 CG_MUST_USE struct cg_sandbox *cg_core_create(struct cg_core *c, const char *account,
                                               struct cg_spec *spec, char *repo_token,
                                               cg_sandbox_done *done, void *ctx, struct cg_err *e);
+/* One that belongs to nobody, has no row and ends by itself once it is saved: for golden.c. */
+CG_MUST_USE struct cg_sandbox *cg_core_create_helper(struct cg_core *c, struct cg_spec *spec,
+                                                     cg_sandbox_done *done, void *ctx,
+                                                     struct cg_err *e);
 /* Runs the init script of a sandbox made with defer_init. */
 CG_MUST_USE bool cg_core_init(struct cg_sandbox *sb, cg_sandbox_done *done, void *ctx,
                               struct cg_err *e);

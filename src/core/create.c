@@ -20,11 +20,12 @@
 #include "base/log.h"
 #include "core/core.h"
 #include "core/creation.h"
+#include "core/golden.h"
 #include "core/providers.h"
 #include "core/secrets.h"
 #include "jail/jail.h"
 
-enum { PIDS_MAX = 256, PROBE_WAIT_MS = 60000, NET_MAX = 32 };
+enum { PIDS_MAX = 256, PROBE_WAIT_MS = 60000, NET_MAX = 32, RESTORE_MS = 20000 };
 
 static void fail(struct cg_creation *n, const struct cg_err *why)
 {
@@ -32,10 +33,16 @@ static void fail(struct cg_creation *n, const struct cg_err *why)
     cg_creation_failed(sb, why);
 }
 
+static void drop_fds(struct cg_creation *n)
+{
+    for (unsigned i = 0; i < CG_JAIL_FD_MAX; i++)
+        cg_drop_fd(&n->fds[i]);
+}
+
 static void drop_creation(struct cg_creation *n)
 {
-    for (unsigned i = 0; i < CG_JAIL_FD_COUNT; i++)
-        cg_drop_fd(&n->fds[i]);
+    drop_fds(n);
+    cg_drop_fd(&n->ram);
     cg_buf_finish(&n->tail);
     free(n->probe_json);
     free(n->token);
@@ -79,16 +86,10 @@ static bool admit(struct cg_core *c, const struct cg_spec *s, struct cg_err *e)
 }
 
 static void on_saved(void *ctx, const struct cg_err *err);
+static void start_work(struct cg_creation *n);
 
-struct cg_sandbox *cg_core_create(struct cg_core *c, const char *account, struct cg_spec *spec,
-                                  char *repo_token, cg_sandbox_done *done, void *ctx,
-                                  struct cg_err *e)
+static struct cg_creation *new_creation(struct cg_core *c, struct cg_spec *spec)
 {
-    CG_OWN(cg_drop_free) char *token = repo_token;
-    if (!admit(c, spec, e)) {
-        cg_spec_finish(spec);
-        return NULL;
-    }
     struct cg_sandbox *sb = cg_alloc(sizeof *sb);
     sb->core = c;
     sb->keeper_sock = -1;
@@ -100,14 +101,43 @@ struct cg_sandbox *cg_core_create(struct cg_core *c, const char *account, struct
     sb->init = spec->init_script ? CG_INIT_PENDING : CG_INIT_NONE;
     cg_id_make("cage", sb->id);
     cg_id_make("run", sb->run_token);
-    cg_strlcpy(sb->account, sizeof sb->account, account);
     struct cg_creation *n = cg_alloc(sizeof *n);
     n->sb = sb;
-    n->token = CG_MOVE(token);
-    for (unsigned i = 0; i < CG_JAIL_FD_COUNT; i++)
+    for (unsigned i = 0; i < CG_JAIL_FD_MAX; i++)
         n->fds[i] = -1;
+    n->ram = -1;
     n->working = true; /* until the files are made: nobody may free it before */
     sb->work = n;
+    return n;
+}
+
+struct cg_sandbox *cg_core_create_helper(struct cg_core *c, struct cg_spec *spec,
+                                         cg_sandbox_done *done, void *ctx, struct cg_err *e)
+{
+    if (!admit(c, spec, e)) {
+        cg_spec_finish(spec);
+        return NULL;
+    }
+    struct cg_creation *n = new_creation(c, spec);
+    n->sb->helper = true;
+    cg_sandbox_wait(&n->sb->create_waiters, done, ctx);
+    start_work(n);
+    return n->sb;
+}
+
+struct cg_sandbox *cg_core_create(struct cg_core *c, const char *account, struct cg_spec *spec,
+                                  char *repo_token, cg_sandbox_done *done, void *ctx,
+                                  struct cg_err *e)
+{
+    CG_OWN(cg_drop_free) char *token = repo_token;
+    if (!admit(c, spec, e)) {
+        cg_spec_finish(spec);
+        return NULL;
+    }
+    struct cg_creation *n = new_creation(c, spec);
+    struct cg_sandbox *sb = n->sb;
+    cg_strlcpy(sb->account, sizeof sb->account, account);
+    n->token = CG_MOVE(token);
     cg_sandbox_add(c, sb);
     cg_sandbox_wait(&sb->create_waiters, done, ctx);
     cg_sandbox_phase(sb, "prepare", 5);
@@ -135,6 +165,22 @@ static void write_env(const struct cg_sandbox *sb, const struct cg_image *image,
     cg_providers_env(sb, asked, w);
     for (const struct cg_json *m = asked ? asked->child : NULL; m; m = m->next)
         cg_jsonw_kstrn(w, m->key.p, m->str.p, m->str.n);
+    cg_jsonw_obj_end(w);
+}
+
+static void write_vm(const struct cg_creation *n, struct cg_jsonw *w)
+{
+    cg_jsonw_key(w, "vm");
+    cg_jsonw_obj(w);
+    cg_jsonw_kbool(w, "restore", n->golden);
+    cg_jsonw_kbool(w, "make_golden", n->sb->helper);
+    cg_jsonw_kbool(w, "without_ram", n->golden || n->sb->helper);
+    cg_jsonw_obj_end(w);
+    if (!n->golden)
+        return;
+    cg_jsonw_key(w, "timeouts"); /* a restore that is not there soon will never be */
+    cg_jsonw_obj(w);
+    cg_jsonw_kint(w, "boot_ms", RESTORE_MS);
     cg_jsonw_obj_end(w);
 }
 
@@ -179,6 +225,7 @@ static bool write_config(struct cg_creation *n, const struct cg_image *image, co
     cg_jsonw_arr_end(&w);
     cg_creation_write_hosts(p, &w);
     cg_jsonw_obj_end(&w);
+    write_vm(n, &w);
     cg_jsonw_key(&w, "record");
     cg_jsonw_obj(&w);
     cg_jsonw_kuint(&w, "quota_bytes", sb->core->options.record_quota_bytes);
@@ -204,17 +251,18 @@ static bool open_files(struct cg_creation *n, const struct cg_image *image, cons
     CG_OWN(cg_drop_free) char *console = cg_format("%s/console.log", dir);
     CG_OWN(cg_drop_free) char *log = cg_format("%s/warden.log", dir);
     CG_OWN(cg_drop_free) char *control = cg_format("%s/w.sock", run);
-    bool ok =
-        cg_image_make_writable(&n->sb->core->images, disk, (int64_t)n->sb->spec.disk_gb << 30, e) &&
-        open_fd(n, CG_JAIL_FD_DIR, dir, O_RDONLY | O_DIRECTORY, e) &&
-        open_fd(n, CG_JAIL_FD_RUN, run, O_RDONLY | O_DIRECTORY, e) &&
-        open_fd(n, CG_JAIL_FD_KERNEL, image->kernel_path, O_RDONLY, e) &&
-        open_fd(n, CG_JAIL_FD_INITRAMFS, image->initramfs_path, O_RDONLY, e) &&
-        open_fd(n, CG_JAIL_FD_BASE, image->template.base_path, O_RDONLY, e) &&
-        open_fd(n, CG_JAIL_FD_DISK_RW, disk, O_RDWR, e) &&
-        open_fd(n, CG_JAIL_FD_DISK_RO, disk, O_RDONLY, e) &&
-        open_fd(n, CG_JAIL_FD_CONSOLE, console, O_WRONLY | O_APPEND | O_CREAT, e) &&
-        open_fd(n, CG_JAIL_FD_LOG, log, O_WRONLY | O_APPEND | O_CREAT, e);
+    if (!n->golden &&
+        !cg_image_make_writable(&n->sb->core->images, disk, (int64_t)n->sb->spec.disk_gb << 30, e))
+        return false;
+    bool ok = open_fd(n, CG_JAIL_FD_DIR, dir, O_RDONLY | O_DIRECTORY, e) &&
+              open_fd(n, CG_JAIL_FD_RUN, run, O_RDONLY | O_DIRECTORY, e) &&
+              open_fd(n, CG_JAIL_FD_KERNEL, image->kernel_path, O_RDONLY, e) &&
+              open_fd(n, CG_JAIL_FD_INITRAMFS, image->initramfs_path, O_RDONLY, e) &&
+              open_fd(n, CG_JAIL_FD_BASE, image->template.base_path, O_RDONLY, e) &&
+              open_fd(n, CG_JAIL_FD_DISK_RW, disk, O_RDWR, e) &&
+              open_fd(n, CG_JAIL_FD_DISK_RO, disk, O_RDONLY, e) &&
+              open_fd(n, CG_JAIL_FD_CONSOLE, console, O_WRONLY | O_APPEND | O_CREAT, e) &&
+              open_fd(n, CG_JAIL_FD_LOG, log, O_WRONLY | O_APPEND | O_CREAT, e);
     if (!ok)
         return false;
     fchmod(n->fds[CG_JAIL_FD_CONSOLE], 0664); /* the warden quotes it when the guest fails */
@@ -246,6 +294,15 @@ static bool prepare(struct cg_creation *n, struct cg_err *e)
     bool ok = sb->core->probed || n->probe_json || probe_now(n, &image, e);
     ok = ok && cg_fs_mkdirs(dir, 0770, e) && cg_fs_mkdirs(run, 0700, e);
     ok = ok && (chmod(dir, 0770) == 0 || cg_fail_sys(e, "set the mode of %s", dir));
+    if (!ok) {
+        cg_image_finish(&image);
+        return false;
+    }
+    cg_golden_key(n, &image);
+    if (sb->helper)
+        ok = cg_golden_prepare(n, e);
+    else
+        n->golden = cg_golden_take(n, dir);
     ok = ok && write_config(n, &image, dir, e) && cg_providers_place_prices(sb, dir, e) &&
          open_files(n, &image, dir, run, e);
     cg_image_finish(&image);
@@ -306,10 +363,12 @@ static bool ask_jail(struct cg_creation *n, struct cg_err *e)
                                 .disk_bytes = (uint64_t)sb->spec.disk_gb << 30};
     cg_strlcpy(r.id, sizeof r.id, sb->id);
     fill_net(&r, &c->options.network);
+    bool with_ram = n->fds[CG_JAIL_FD_RAM] >= 0;
+    if (with_ram)
+        r.flags = CG_JAIL_WITH_RAM | (n->golden ? CG_JAIL_INCOMING : CG_JAIL_RAM_SHARED);
     n->fds[CG_JAIL_FD_REPLY] = pair[1];
-    bool ok = cg_jail_send(c->broker, &r, n->fds, CG_JAIL_FD_COUNT, e);
-    for (unsigned i = 0; i < CG_JAIL_FD_COUNT; i++)
-        cg_drop_fd(&n->fds[i]);
+    bool ok = cg_jail_send(c->broker, &r, n->fds, with_ram ? CG_JAIL_FD_MAX : CG_JAIL_FD_COUNT, e);
+    drop_fds(n);
     if (!ok) {
         close(pair[0]);
         return cg_wrap(e, "the jail's broker is gone: restart the server, sandboxes run on");
@@ -381,11 +440,91 @@ static void on_saved(void *ctx, const struct cg_err *err)
 
 /* --- the warden --- */
 
+/* The golden snapshot is no good: away with it and with what was made of it, then a boot. */
+static void begin_again(struct cg_creation *n, const struct cg_err *why)
+{
+    struct cg_sandbox *sb = n->sb;
+    cg_log(CG_LOG_WARN, CG_EVENT("golden.restore_failed"), CG_S("id", sb->id), CG_E(why));
+    cg_golden_broken(sb->core, n->golden_key);
+    n->again = true;
+    cg_jail_kill(sb);
+    if (sb->keeper_sock < 0)
+        cg_creation_keeper_gone(sb, why);
+}
+
+static void clear_work(uv_work_t *work)
+{
+    struct cg_creation *n = CG_CONTAINER(work, struct cg_creation, work);
+    CG_OWN(cg_drop_free) char *dir = cg_sandbox_dir(n->sb);
+    CG_OWN(cg_drop_free) char *run = cg_run_path(n->sb->core, n->sb->id, NULL);
+    n->ok = cg_fs_remove_tree(dir, &n->err) && cg_fs_remove_tree(run, &n->err);
+}
+
+static void cleared(uv_work_t *work, int status)
+{
+    struct cg_creation *n = CG_CONTAINER(work, struct cg_creation, work);
+    (void)status;
+    if (n->ok && !n->sb->doomed)
+        start_work(n);
+    else
+        prepared(work, status); /* which knows what to do about it */
+}
+
+void cg_creation_keeper_gone(struct cg_sandbox *sb, const struct cg_err *why)
+{
+    struct cg_creation *n = sb->work;
+    if (!n || !n->again) {
+        cg_creation_failed(sb, why);
+        return;
+    }
+    n->again = n->golden = false;
+    n->cold = n->working = true;
+    sb->error = (struct cg_err)CG_ERR_INIT;
+    sb->jail_cause = 0;
+    cg_wcall_forget(&n->call);
+    cg_wclient_destroy(sb->warden);
+    sb->warden = NULL;
+    uv_queue_work(sb->core->loop, &n->work, clear_work, cleared);
+}
+
+static void keep_work(uv_work_t *work)
+{
+    struct cg_creation *n = CG_CONTAINER(work, struct cg_creation, work);
+    n->ok = cg_golden_keep(n, &n->err);
+}
+
+static void kept(uv_work_t *work, int status)
+{
+    struct cg_creation *n = CG_CONTAINER(work, struct cg_creation, work);
+    struct cg_sandbox *sb = n->sb;
+    struct cg_err e = n->err;
+    (void)status;
+    n->working = false;
+    if (!n->ok) {
+        fail(n, &e);
+        return;
+    }
+    sb->creating = false;
+    sb->work = NULL;
+    drop_creation(n);
+    cg_core_end(sb, CG_STATUS_DESTROYED, "saved");
+}
+
 static void on_booted(struct cg_wcall *call, const struct cg_json *result,
                       const struct cg_err *error)
 {
     struct cg_creation *n = CG_CONTAINER(call, struct cg_creation, call);
     (void)result;
+    if (error && n->golden && !n->sb->doomed && !n->again) {
+        begin_again(n, error);
+        return;
+    }
+    if (!error && n->sb->helper) {
+        n->working = true;
+        uv_queue_work(n->sb->core->loop, &n->work, keep_work, kept);
+        return;
+    }
+    n->sb->restored = n->golden;
     if (error) {
         struct cg_err e = *error;
         cg_wrap(&e, "start the guest");
@@ -458,9 +597,11 @@ static void on_done_saved(void *ctx, const struct cg_err *err)
 void cg_creation_done(struct cg_creation *n)
 {
     struct cg_sandbox *sb = n->sb;
+    CG_OWN(cg_drop_free) char *key = cg_strdup(sb->restored ? "" : n->golden_key);
     sb->creating = false;
     sb->work = NULL;
     drop_creation(n);
+    cg_golden_want(sb->core, key, &sb->spec);
     cg_sandbox_phase(sb, "ready", 100);
     cg_sandbox_save(sb, on_done_saved, sb);
 }
@@ -468,7 +609,7 @@ void cg_creation_done(struct cg_creation *n)
 void cg_creation_failed(struct cg_sandbox *sb, const struct cg_err *why)
 {
     struct cg_creation *n = sb->work;
-    if (!n || !sb->creating || n->failed)
+    if (!n || !sb->creating || n->failed || n->again)
         return;
     n->failed = true;
     struct cg_err reason = *why; /* it may lie in what is freed here */

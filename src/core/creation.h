@@ -5,13 +5,20 @@
 #include "core/core.h"
 #include "jail/jail.h"
 
+enum { CG_GOLDEN_KEY = 33 };
+
 struct cg_creation {
     struct cg_creation *next_waiting;
     struct cg_sandbox *sb;
     uv_work_t work;
     struct cg_err err;
     bool ok, working, failed;
-    int fds[CG_JAIL_FD_COUNT];
+    int fds[CG_JAIL_FD_MAX];
+    int ram;                        /* a golden snapshot's memory while it is made; -1: none */
+    char golden_key[CG_GOLDEN_KEY]; /* of its shape, once the files are prepared */
+    bool golden;                    /* it is restored from there */
+    bool cold;                      /* it must not be: that failed */
+    bool again;                     /* its keeper ends, then it begins anew, cold */
     char *probe_json;
     char *token;
     struct cg_wcall call;
@@ -24,6 +31,11 @@ void cg_creation_clone(struct cg_creation *n);   /* then running */
 void cg_creation_running(struct cg_creation *n); /* durable, then init */
 void cg_creation_init(struct cg_creation *n);    /* then done */
 void cg_creation_done(struct cg_creation *n);
+
+/* Asks the broker to end its keeper and all it holds. */
+void cg_jail_kill(const struct cg_sandbox *sb);
+/* The keeper has ended before the guest was whole. */
+void cg_creation_keeper_gone(struct cg_sandbox *sb, const struct cg_err *why);
 
 /* Ends what there is of a sandbox and puts it into a final state; create_waiters and
  * destroy_waiters are told when nothing is left. */

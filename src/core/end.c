@@ -172,7 +172,7 @@ static void keeper_gone(struct cg_sandbox *sb)
         cg_fail(&sb->error, CG_CLOSED, "its keeper was killed");
     e = sb->error;
     if (sb->creating) {
-        cg_creation_failed(sb, &e);
+        cg_creation_keeper_gone(sb, &e);
         return;
     }
     cg_core_end(sb, CG_STATUS_ERROR, "died");
@@ -233,6 +233,16 @@ static void on_row(void *ctx, const struct cg_err *err)
     cg_sandbox_tell(sb, &sb->destroy_waiters, err);
 }
 
+/* Of a helper nothing is left, not even its row. */
+static void end_helper(struct cg_sandbox *sb)
+{
+    cg_sandbox_tell(sb, &sb->create_waiters, sb->error.code != CG_OK ? &sb->error : NULL);
+    cg_spec_finish(&sb->spec);
+    free(sb->console_tail);
+    free(sb->init_tail);
+    free(sb);
+}
+
 static void cleaned(uv_work_t *work, int status)
 {
     struct ending *n = CG_CONTAINER(work, struct ending, work);
@@ -253,7 +263,10 @@ static void cleaned(uv_work_t *work, int status)
     enum cg_status to = n->to;
     uv_close((uv_handle_t *)&n->timer, on_timer_closed);
     cg_sandbox_set_status(sb, to);
-    cg_sandbox_save(sb, on_row, sb);
+    if (sb->helper)
+        end_helper(sb);
+    else
+        cg_sandbox_save(sb, on_row, sb);
 }
 
 static void clean(struct ending *n)
@@ -272,14 +285,14 @@ static void clean(struct ending *n)
 
 /* --- stopping --- */
 
-static void kill_keeper(struct ending *n)
+void cg_jail_kill(const struct cg_sandbox *sb)
 {
     struct cg_jail_request r = {.magic = CG_JAIL_MAGIC, .size = sizeof r, .op = CG_JAIL_KILL};
-    r.slot = n->sb->slot;
-    cg_strlcpy(r.id, sizeof r.id, n->sb->id);
+    r.slot = sb->slot;
+    cg_strlcpy(r.id, sizeof r.id, sb->id);
     struct cg_err e = CG_ERR_INIT;
-    if (!cg_jail_send(n->sb->core->broker, &r, NULL, 0, &e))
-        cg_log(CG_LOG_WARN, CG_EVENT("jail.kill_failed"), CG_S("id", n->sb->id), CG_E(&e));
+    if (!cg_jail_send(sb->core->broker, &r, NULL, 0, &e))
+        cg_log(CG_LOG_WARN, CG_EVENT("jail.kill_failed"), CG_S("id", sb->id), CG_E(&e));
 }
 
 static void on_timer(uv_timer_t *timer)
@@ -296,7 +309,7 @@ static void on_timer(uv_timer_t *timer)
         return;
     n->kills++;
     n->deadline_ns = cg_mono_ns() + (int64_t)1000000000;
-    kill_keeper(n);
+    cg_jail_kill(n->sb);
 }
 
 /* The keeper is gone: no need to wait for the next look. */

@@ -192,13 +192,15 @@ static bool read_key(struct file *f, const char *section, const char *key, yaml_
         if (strcmp(full, numbers[i].name) == 0)
             return read_number(f, value, numbers[i].max, numbers[i].out);
     }
+    if (strcmp(full, "golden.snapshots") == 0)
+        return read_word(f, value, "on", "off", &o->golden_off);
     if (strcmp(full, "accounts.signup") == 0)
         return read_word(f, value, "closed", "open", &o->signup_open);
-    return bad(
-        f, at,
-        "unknown key; known are accounts.signup, network.allow, network.hosts, network.ca_file, "
-        "limits.sandboxes, limits.requests_per_minute, llm.mode, llm.bodies, llm.prices, "
-        "providers.NAME, defaults.cpus, .memory_mb, .disk_gb");
+    return bad(f, at,
+               "unknown key; known are accounts.signup, golden.snapshots, network.allow, "
+               "network.hosts, network.ca_file, "
+               "limits.sandboxes, limits.requests_per_minute, llm.mode, llm.bodies, llm.prices, "
+               "providers.NAME, defaults.cpus, .memory_mb, .disk_gb");
 }
 
 static bool read_section(struct file *f, yaml_node_t *key, yaml_node_t *map, struct cg_options *o)

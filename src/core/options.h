@@ -18,6 +18,7 @@ struct cg_options {
     uint32_t max_sandboxes;   /* running at once */
     uint32_t rate_per_minute; /* requests a key; 0: no limit */
     uint32_t default_cpus, default_memory_mb, default_disk_gb;
+    bool golden_off;  /* every sandbox boots */
     bool signup_open; /* anybody who reaches the server may make an account */
     struct cg_gateway_provider providers[CG_GATEWAY_PROVIDERS]; /* of models */
     size_t nproviders;

@@ -213,8 +213,9 @@ bool cg_core_init(struct cg_sandbox *sb, cg_sandbox_done *done, void *ctx, struc
     struct cg_creation *n = cg_alloc(sizeof *n);
     n->sb = sb;
     n->init_only = true;
-    for (unsigned i = 0; i < CG_JAIL_FD_COUNT; i++)
+    for (unsigned i = 0; i < CG_JAIL_FD_MAX; i++)
         n->fds[i] = -1;
+    n->ram = -1;
     sb->work = n;
     sb->creating = true;
     cg_sandbox_wait(&sb->create_waiters, done, ctx);

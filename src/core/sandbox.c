@@ -80,6 +80,7 @@ static void write_isolation(const struct cg_sandbox *sb, struct cg_jsonw *w)
     cg_jsonw_kstr(w, "vmm", "qemu");
     cg_jsonw_kstr(w, "accel", sb->accel[0] ? sb->accel : NULL);
     cg_jsonw_kbool(w, "rootless", sb->core->rootless);
+    cg_jsonw_kstr(w, "started_from", sb->restored ? "golden snapshot" : "boot");
     cg_jsonw_key(w, "warnings");
     cg_jsonw_arr(w);
     for (size_t i = 0; i < CG_COUNT(warnings); i++) {
@@ -213,6 +214,7 @@ void cg_sandbox_save(struct cg_sandbox *sb, cg_store_done *done, void *ctx)
     cg_jsonw_kint(&w, "compute_nusd", sb->compute_nusd);
     cg_jsonw_kint(&w, "budget_nusd", budget_or_none(sb));
     cg_jsonw_kstr(&w, "run_token", sb->run_token);
+    cg_jsonw_kbool(&w, "restored", sb->restored);
     cg_jsonw_obj_end(&w);
     cg_jsonw_obj_end(&w);
     struct cg_store_sandbox row = {.slot = sb->slot, .doc = cg_buf_cstr(&b)};
@@ -292,6 +294,7 @@ struct cg_sandbox *cg_sandbox_load(struct cg_core *c, const struct cg_store_sand
     sb->spec.defer_init = cg_json_bool(inner, "defer_init", false);
     sb->init_exit = (int)cg_json_int(init, "exit_code", 0);
     cg_sandbox_text(&sb->init_tail, cg_json_str(init, "output_tail"));
+    sb->restored = cg_json_bool(inner, "restored", false);
     const char *accel = cg_json_str(inner, "accel");
     cg_strlcpy(sb->accel, sizeof sb->accel, accel ? accel : "");
     const char *token = cg_json_str(inner, "run_token");

@@ -36,6 +36,8 @@ bool cg_status_may(enum cg_status from, enum cg_status to)
 
 void cg_sandbox_changed(struct cg_sandbox *sb)
 {
+    if (sb->helper)
+        return;
     for (struct cg_listener *l = sb->core->listeners, *next; l; l = next) {
         next = l->next;
         l->on_change(l->ctx, sb);

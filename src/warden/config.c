@@ -10,15 +10,17 @@ struct section {
 
 static const char *const whole_members[] = {
     "v",         "id",  "account", "template", "hostname", "shape",   "agent", "driver",
-    "isolation", "env", "network", "record",   "timeouts", "gateway", NULL};
+    "isolation", "env", "network", "record",   "timeouts", "gateway", "vm",    NULL};
 static const char *const shape_members[] = {"vcpus", "mem_mib", "disk_mib", NULL};
 static const char *const network_members[] = {"allow", "hosts", NULL};
 static const char *const record_members[] = {"quota_bytes", "segment_bytes", NULL};
 static const char *const timeout_members[] = {"boot_ms", "connect_ms", "grace_ms", NULL};
 
+static const char *const vm_members[] = {"restore", "make_golden", "without_ram", NULL};
+
 static const struct section sections[] = {
     {NULL, whole_members},      {"shape", shape_members},      {"network", network_members},
-    {"record", record_members}, {"timeouts", timeout_members},
+    {"record", record_members}, {"timeouts", timeout_members}, {"vm", vm_members},
 };
 
 static bool known(const char *const *members, struct cg_slice name)
@@ -160,6 +162,10 @@ static bool get_all(struct cg_warden_config *c, struct cg_err *e)
         !llm_config_parse(cg_json_get(o, "gateway"), &c->llm, e) ||
         !get_u32(timeouts, "grace_ms", 5000, 0, 600000, &c->grace_ms, e))
         return false;
+    const struct cg_json *vm = cg_json_get(o, "vm");
+    c->restore = cg_json_bool(vm, "restore", false);
+    c->make_golden = cg_json_bool(vm, "make_golden", false);
+    c->without_ram = cg_json_bool(vm, "without_ram", false);
     c->quota_bytes = (uint64_t)quota;
     c->segment_bytes = (uint64_t)segment;
     if (!cg_id_valid(c->id, "cage"))

@@ -150,6 +150,8 @@ static void send_setup(struct warden *w)
     cg_jsonw_kint(&j, "wall_ns", cg_wall_ns());
     secrets_write_setup(w, &j);
     cg_jsonw_kbool(&j, "resize_disk", true);
+    if (w->config.restore) /* it still has to notice that its disk has grown */
+        cg_jsonw_kint(&j, "disk_bytes", (int64_t)w->config.disk_mib << 20);
     cg_jsonw_obj_end(&j);
     struct cg_err e = CG_ERR_INIT;
     bool fine = !b.full || cg_fail(&e, CG_TOO_LARGE, "the environment is too large");
@@ -171,6 +173,10 @@ static void on_hello(void *ctx, const struct cg_json *hello)
     struct warden *w = ctx;
     (void)hello;
     w->guest.hello = true;
+    if (w->config.make_golden) {
+        golden_hello(w);
+        return;
+    }
     send_setup(w);
     send_ping(w);
 }

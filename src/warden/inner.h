@@ -128,6 +128,7 @@ struct warden {
     unsigned nconns;
     struct tailing *tails;
     struct pass *passes;
+    int64_t golden_at; /* when the guest has seen that the host is away, and is saved; 0: no */
     uint64_t exec_seq; /* names of execs */
     unsigned execs;    /* running */
     uint64_t exec_count;
@@ -182,7 +183,8 @@ void life_start(struct warden *w, struct conn *c, struct cg_link_stream *s,
 void life_stop(struct warden *w, struct conn *c, struct cg_link_stream *s,
                const struct cg_json *request);
 void life_stop_now(struct warden *w, const char *reason);
-void life_up(struct warden *w); /* the guest answered setup */
+void life_up(struct warden *w);     /* the guest answered setup */
+void life_golden(struct warden *w); /* its state is in vm.state */
 /* The sandbox ends as `error`; safe to call from any callback, once counts. */
 void life_fail(struct warden *w, int exit_code, const struct cg_err *why);
 void life_guest_gone(struct warden *w, const struct cg_err *why); /* its link ended */
@@ -194,6 +196,11 @@ void warden_want_tick(struct warden *w);
 
 /* pass.c: what is left of streams when the loop has ended */
 void warden_drop_waiters(struct warden *w);
+
+/* golden.c: a guest out of a file, and into one */
+CG_MUST_USE bool golden_restore(struct warden *w, struct cg_err *e);
+void golden_hello(struct warden *w); /* the guest of make_golden has answered */
+void golden_tick(struct warden *w, int64_t now);
 
 /* status.c */
 void status_open(struct warden *w, struct conn *c, struct cg_link_stream *s);

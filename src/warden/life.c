@@ -161,7 +161,9 @@ static bool attach_vmm(struct warden *w, struct cg_err *e)
     int fd = w->fds.vmm;
     w->fds.vmm = -1;
     w->vmm = cg_vmm_attach(w->loop, driver, fd, &vmm_handlers, w, e);
-    return w->vmm && cg_vmm_resume(w->vmm, on_resumed, w, e);
+    if (!w->vmm)
+        return false;
+    return w->config.restore ? golden_restore(w, e) : cg_vmm_resume(w->vmm, on_resumed, w, e);
 }
 
 static void boot(struct warden *w)
@@ -219,6 +221,14 @@ void life_up(struct warden *w)
     cg_log(CG_LOG_INFO, CG_EVENT("sandbox.started"), CG_I("boot_ms", w->boot_ns / 1000000));
     w->started_wait.done = on_started_durable;
     commit_wait(&w->commit, &w->started_wait, seq);
+}
+
+void life_golden(struct warden *w)
+{
+    w->deadline = 0;
+    lifecycle(w, "saved");
+    cg_record_end(w->record);
+    answer_waiters(&w->starters, cg_slice_of("{}"));
 }
 
 /* --- failure --- */
@@ -383,9 +393,11 @@ void life_tick(struct warden *w, int64_t now)
         last_lines(w);
     } else if (w->state == W_STOPPING) {
         stopping(w, now);
+    } else if (w->golden_at) {
+        golden_tick(w, now);
     } else if (w->gone_at && now >= w->gone_at) {
         tell_gone(w);
-    } else if (w->state == W_BOOTING && now >= w->deadline) {
+    } else if (w->state == W_BOOTING && w->deadline && now >= w->deadline) {
         no_boot(w);
     }
 }

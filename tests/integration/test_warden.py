@@ -274,8 +274,8 @@ def test_append_is_durable_when_it_is_answered(warden):
     seq = link.call("append", type="lifecycle", data={"event": "init_started"})["seq"]
     line = next(e for e in warden.record() if e["seq"] == seq)
     assert line["src"] == "server" and line["data"] == {"event": "init_started"}
-    assert link.call("append", type="claim", session="sess-1", data={"x": [1, {"y": None}]})["seq"] == seq + 1
-    assert warden.record()[-1]["src"] == "claim"
+    assert link.call("append", type="claim", session="sess-1", data={"x": [1, {"y": None}]})["seq"] > seq
+    assert of_type(warden.record(), "claim")[-1]["src"] == "claim"
     assert link.call("append", type="nonsense", data={})["error"]["code"] == "invalid"
     assert link.call("append", type="claim", data=7)["error"]["code"] == "invalid"
 

@@ -312,7 +312,7 @@ static void the_operators_file_sets_network_limits_and_defaults(void **state)
     assert_int_equal(o.listen_port, 8080);
     assert_int_equal(o.network.nrules, 2);
     assert_int_equal(o.network.rules[0].port, 9418);
-    assert_int_equal(o.network.nhosts, 3); /* and host.caged.internal */
+    assert_int_equal(o.network.nhosts, 3); /* and host.caged.internal, gateway.caged.internal */
     assert_int_equal(o.max_sandboxes, 3);
     assert_int_equal(o.rate_per_minute, 60);
     assert_int_equal(o.default_memory_mb, 256);

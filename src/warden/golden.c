@@ -1,0 +1,108 @@
+/* A guest out of a file instead of a boot, and into one.
+ *
+ * Making: the agent answers, the host hangs up, the guest is given a moment to notice (its agent
+ * then begins a new session that belongs to nobody), the VMM stops and saves everything but the
+ * memory, which lies in a shared file already. Restoring is the same backwards; `setup` then makes
+ * the sandbox it is out of it, before anything else runs. */
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "base/fs.h"
+#include "base/log.h"
+#include "warden/inner.h"
+
+enum { NOTICE_MS = 400 };
+
+static const char state_name[] = "vm.state";
+
+static void fail(struct warden *w, const struct cg_err *err, const char *what)
+{
+    struct cg_err e = *err;
+    cg_wrap(&e, "%s", what);
+    life_fail(w, CG_WARDEN_NO_BOOT, &e);
+}
+
+/* --- restore --- */
+
+static void on_resumed(void *ctx, const struct cg_err *err)
+{
+    if (err)
+        fail(ctx, err, "let the restored guest go on");
+}
+
+static void on_resized(void *ctx, const struct cg_err *err)
+{
+    struct warden *w = ctx;
+    struct cg_err e = CG_ERR_INIT;
+    if (w->state != W_BOOTING || !w->vmm)
+        return;
+    if (err || !cg_vmm_resume(w->vmm, on_resumed, w, &e))
+        fail(w, err ? err : &e, "grow the restored guest's disk");
+}
+
+static void on_restored(void *ctx, const struct cg_err *err)
+{
+    struct warden *w = ctx;
+    struct cg_err e = CG_ERR_INIT;
+    if (w->state != W_BOOTING || !w->vmm)
+        return;
+    if (err || !cg_vmm_block_resize(w->vmm, (uint64_t)w->config.disk_mib << 20, on_resized, w, &e))
+        fail(w, err ? err : &e, "restore the guest");
+}
+
+bool golden_restore(struct warden *w, struct cg_err *e)
+{
+    int fd = openat(w->fds.dir, state_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0)
+        return cg_fail_sys(e, "open %s", state_name);
+    return cg_vmm_restore(w->vmm, fd, w->config.without_ram, on_restored, w, e);
+}
+
+/* --- make --- */
+
+static void on_saved(void *ctx, const struct cg_err *err)
+{
+    struct warden *w = ctx;
+    if (w->state != W_BOOTING)
+        return;
+    if (err)
+        fail(w, err, "save the guest");
+    else
+        life_golden(w);
+}
+
+static void on_paused(void *ctx, const struct cg_err *err)
+{
+    struct warden *w = ctx;
+    struct cg_err e = CG_ERR_INIT;
+    if (w->state != W_BOOTING || !w->vmm)
+        return;
+    int fd = err ? -1
+                 : openat(w->fds.dir, state_name,
+                          O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0660);
+    bool ok = fd >= 0 || (err ? false : cg_fail_sys(&e, "create %s", state_name));
+    if (!ok || !cg_vmm_save(w->vmm, fd, w->config.without_ram, on_saved, w, &e))
+        fail(w, err ? err : &e, "save the guest");
+}
+
+void golden_hello(struct warden *w)
+{
+    w->golden_at = cg_mono_ns() + (int64_t)NOTICE_MS * 1000000;
+    warden_want_tick(w);
+}
+
+/* Not from inside the link's own call: closing frees it. */
+void golden_tick(struct warden *w, int64_t now)
+{
+    struct cg_err e = CG_ERR_INIT;
+    if (w->guest.link) {
+        guest_close(w);
+        w->golden_at = now + (int64_t)NOTICE_MS * 1000000;
+        return;
+    }
+    if (now < w->golden_at)
+        return;
+    w->golden_at = 0;
+    if (!w->vmm || !cg_vmm_pause(w->vmm, on_paused, w, &e))
+        fail(w, &e, "stop the guest");
+}

@@ -111,10 +111,10 @@ static void write_costs(const struct llm *l, struct cg_jsonw *j)
 
 static void tell_watchers(struct llm *l)
 {
-    CG_OWN(cg_drop_buf) struct cg_buf b;
-    struct cg_jsonw j;
     if (!l->watchers)
         return;
+    CG_OWN(cg_drop_buf) struct cg_buf b;
+    struct cg_jsonw j;
     cg_buf_init(&b, 2048);
     cg_jsonw_init(&j, &b);
     cg_jsonw_obj(&j);

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/fs.h"
@@ -13,6 +14,8 @@
 #include "core/creation.h"
 #include "core/golden.h"
 #include "jail/jail.h"
+
+enum { SWEEP_MS = 5000, SWEEP_STEP_MS = 20 };
 
 /* --- what an earlier server left --- */
 
@@ -56,24 +59,30 @@ static void adopt(struct cg_sandbox *sb)
     cg_core_end(sb, CG_STATUS_ERROR, "found_dead");
 }
 
-/* A sandbox that runs while no row knows of it (the database was lost) is ended. */
-static bool end_orphan(struct cg_core *c, const char *id)
+/* A sandbox that runs while no row knows of it (the database was lost, or it was a helper of an
+ * earlier server) is ended. True: it is gone. */
+static bool end_orphan(struct cg_core *c, const char *id, int64_t deadline_ns)
 {
     struct cg_sandbox ghost = {.core = c};
     cg_strlcpy(ghost.id, sizeof ghost.id, id);
     if (!keeper_lives(&ghost))
-        return false;
+        return true;
     struct cg_jail_request r = {.magic = CG_JAIL_MAGIC, .size = sizeof r, .op = CG_JAIL_KILL};
     struct cg_err e = CG_ERR_INIT;
     cg_strlcpy(r.id, sizeof r.id, id);
     if (!cg_jail_send(c->broker, &r, NULL, 0, &e))
         cg_log(CG_LOG_WARN, CG_EVENT("jail.kill_failed"), CG_S("id", id), CG_E(&e));
     cg_log(CG_LOG_WARN, CG_EVENT("orphan.killed"), CG_S("id", id));
+    while (keeper_lives(&ghost)) {
+        if (cg_mono_ns() > deadline_ns)
+            return false;
+        nanosleep(&(struct timespec){.tv_nsec = SWEEP_STEP_MS * 1000000}, NULL);
+    }
     return true;
 }
 
 /* Directories of sandboxes that no row owns. */
-static void sweep_orphans(struct cg_core *c, const char *parent)
+static void sweep_orphans(struct cg_core *c, const char *parent, int64_t deadline_ns)
 {
     CG_OWN(cg_drop_dir) DIR *d = opendir(parent);
     struct dirent *entry;
@@ -81,8 +90,8 @@ static void sweep_orphans(struct cg_core *c, const char *parent)
         const struct cg_sandbox *sb = cg_map_get(&c->by_id, entry->d_name);
         if (!cg_id_valid(entry->d_name, "cage") || (sb && sb->slot > 0))
             continue;
-        if (end_orphan(c, entry->d_name))
-            continue; /* its directories are swept by the next start */
+        if (!end_orphan(c, entry->d_name, deadline_ns))
+            continue; /* the next start has another try */
         CG_OWN(cg_drop_free) char *path = cg_format("%s/%s", parent, entry->d_name);
         struct cg_err e = CG_ERR_INIT;
         bool ok = cg_fs_remove_tree(path, &e);
@@ -94,8 +103,9 @@ static void sweep_orphans(struct cg_core *c, const char *parent)
 static void sweep(struct cg_core *c)
 {
     CG_OWN(cg_drop_free) char *dirs = cg_format("%s/sandboxes", c->options.state_dir);
-    sweep_orphans(c, dirs);
-    sweep_orphans(c, c->options.run_dir);
+    int64_t deadline_ns = cg_mono_ns() + (int64_t)SWEEP_MS * 1000000;
+    sweep_orphans(c, dirs, deadline_ns);
+    sweep_orphans(c, c->options.run_dir, deadline_ns);
     struct cg_jail_request r = {.magic = CG_JAIL_MAGIC, .size = sizeof r, .op = CG_JAIL_SWEEP};
     struct cg_err e = CG_ERR_INIT;
     if (c->broker >= 0 && !cg_jail_send(c->broker, &r, NULL, 0, &e))

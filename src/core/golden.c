@@ -26,7 +26,7 @@ static struct {
     uv_mutex_t lock;
     struct held held[HELD_MAX];
     bool started;
-    bool making; /* one at a time; loop only */
+    struct cg_sandbox *helper; /* the one being made, one at a time; loop only */
 } g;
 
 static char *path_of(const struct cg_core *c, const char *key, const char *name)
@@ -284,7 +284,7 @@ bool cg_golden_keep(struct cg_creation *n, struct cg_err *e)
 static void on_made(void *ctx, struct cg_sandbox *sb, const struct cg_err *err)
 {
     (void)ctx;
-    g.making = false;
+    g.helper = NULL;
     cg_log(err ? CG_LOG_WARN : CG_LOG_INFO, CG_EVENT(err ? "golden.failed" : "golden.made"),
            CG_S("template", sb->spec.template_name), CG_I("cpus", sb->spec.cpus),
            CG_I("memory_mb", sb->spec.memory_mb), CG_E(err));
@@ -293,14 +293,14 @@ static void on_made(void *ctx, struct cg_sandbox *sb, const struct cg_err *err)
 void cg_golden_want(struct cg_core *c, const char *key, const struct cg_spec *like)
 {
     CG_OWN(cg_drop_free) char *meta = path_of(c, key, "meta.json");
-    if (!g.started || g.making || c->stopping || !key[0] || cg_fs_exists(meta))
+    if (!g.started || g.helper || c->stopping || !key[0] || cg_fs_exists(meta))
         return;
     struct cg_spec spec = {
         .cpus = like->cpus, .memory_mb = like->memory_mb, .disk_gb = CG_GOLDEN_DISK_GB};
     struct cg_err e = CG_ERR_INIT;
     cg_strlcpy(spec.template_name, sizeof spec.template_name, like->template_name);
-    g.making = cg_core_create_helper(c, &spec, on_made, c, &e) != NULL;
-    if (!g.making)
+    g.helper = cg_core_create_helper(c, &spec, on_made, c, &e);
+    if (!g.helper)
         cg_log(CG_LOG_WARN, CG_EVENT("golden.refused"), CG_E(&e));
 }
 
@@ -341,6 +341,8 @@ void cg_golden_start(struct cg_core *c)
 void cg_golden_finish(struct cg_core *c)
 {
     (void)c;
+    if (g.helper) /* nobody would end it before the next start */
+        cg_jail_kill(g.helper);
     for (unsigned i = 0; i < HELD_MAX; i++)
         cg_drop_fd(&g.held[i].ram);
     g.started = false;

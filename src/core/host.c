@@ -18,12 +18,14 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/fs.h"
 #include "base/log.h"
 
 enum { UID_FIRST = 0x70000000, UID_BLOCKS = 0xe00, UID_BLOCK = 65536, LOG_MAX = 16 << 20 };
+enum { LOCK_WAIT_MS = 2000, LOCK_STEP_MS = 20 };
 
 extern char **environ;
 
@@ -47,8 +49,12 @@ static bool take_lock(const struct cg_core *c, struct cg_host *h, struct cg_err 
     h->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (h->lock < 0)
         return cg_fail_sys(e, "open %s", path);
-    if (flock(h->lock, LOCK_EX | LOCK_NB) == 0)
-        return true;
+    /* a server that was killed holds it until the last of its threads is gone */
+    for (int waited = 0; waited <= LOCK_WAIT_MS; waited += LOCK_STEP_MS) {
+        if (flock(h->lock, LOCK_EX | LOCK_NB) == 0)
+            return true;
+        nanosleep(&(struct timespec){.tv_nsec = LOCK_STEP_MS * 1000000}, NULL);
+    }
     return cg_fail(e, CG_CONFLICT,
                    "another server runs on %s: stop it with `caged server stop`, or "
                    "give this one a --state-dir of its own",

@@ -20,6 +20,7 @@ struct agent {
     const char *workspace; /* "/workspace" */
     bool in_vm;            /* PID 1 of a guest; else a plain program */
     bool ready;            /* `setup` has been answered */
+    bool keep;             /* sessions end, but no command with them: another host takes over */
     uint64_t observed;     /* observation lines handed to the observe stream that is open */
     struct cg_buf env;     /* KEY=value\0 for every process, from `setup` */
 };

@@ -348,9 +348,10 @@ static void exec_cancel(struct task *task)
     if (x) {
         x->task = NULL;
         ((struct exec_task *)task)->exec = NULL;
-        if (!x->detach)
+        bool stays = x->detach || agent.keep;
+        if (!stays)
             kill_all_of(x, x->pty ? SIGHUP : SIGKILL);
-        if (!x->detach && x->pty)
+        if (!stays && x->pty)
             timer_start(&x->timeout, KILL_AFTER_MS, on_kill);
     }
     task_close_empty(task);

@@ -1,5 +1,6 @@
 /* observe: the stream of what the guest's kernel saw. Lines wait in a queue of QUEUE bytes when the
  * link is slow; what does not fit is refused to the observation, which counts and tells it. */
+#include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <unistd.h>
@@ -90,9 +91,21 @@ void observe_describe(struct cg_jsonw *w)
     cg_jsonw_obj_end(w);
 }
 
+/* What was on its way to a host that this guest was taken from, as that host tells how far it
+ * came: gone, and counted. */
+static void tell_lost(uint64_t handed, int64_t taken)
+{
+    if (taken < 0 || (uint64_t)taken >= handed)
+        return;
+    char line[96];
+    int n = snprintf(line, sizeof line,
+                     "{\"e\":\"gap\",\"reason\":\"resume\",\"lost\":{\"lines\":%llu}}",
+                     (unsigned long long)(handed - (uint64_t)taken));
+    take_line(NULL, line, (size_t)n);
+}
+
 static void open_observe(struct task *task, const struct cg_json *request)
 {
-    (void)request;
     struct observe_task *t = (struct observe_task *)task;
     cg_buf_init(&t->out.text, QUEUE);
     struct cg_err e = CG_ERR_INIT;
@@ -103,8 +116,10 @@ static void open_observe(struct task *task, const struct cg_json *request)
         return;
     }
     open_task = t;
+    uint64_t handed = agent.observed;
     agent.observed = 0;
     task_accept(task, cg_slice_of("{}"));
+    tell_lost(handed, cg_json_int(request, "taken", -1));
     watch_start(&ring, cg_observe_fd(observer), EPOLLIN, on_ring);
     timer_start(&beat, BEAT_MS, on_beat);
 }

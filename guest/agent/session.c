@@ -19,7 +19,10 @@ static struct cg_link *link_now;
 static struct watch transport = {.fd = -1};
 static int transport_fd = -1;
 static bool kicked;
-static bool heard;  /* the peer has said something in this session */
+static bool heard; /* the peer has said something in this session */
+static bool reset; /* another host has taken over: the session begins anew */
+static unsigned char nonce[CG_LINK_NONCE]; /* told to it first: the last `nonce_left` bytes */
+static size_t nonce_left;
 static bool silent; /* nobody holds the host side of the virtio port */
 
 static const struct task_ops *find_kind(const char *name)
@@ -117,7 +120,16 @@ static void on_cancel(void *ctx, struct cg_link_stream *s, const struct cg_json 
         task_close_empty(t);
 }
 
+static void on_reset(void *ctx, const unsigned char said[CG_LINK_NONCE])
+{
+    (void)ctx;
+    memcpy(nonce, said, sizeof nonce);
+    reset = true;
+    agent.keep = true;
+}
+
 static const struct cg_link_handlers handlers = {
+    .on_reset = on_reset,
     .on_open = on_open,
     .on_data = on_data,
     .on_eof = on_eof,
@@ -173,10 +185,21 @@ static void end_session(const struct cg_err *why)
         boot_power_off("the link to the host has ended");
 }
 
+static void wrote(size_t n)
+{
+    if (nonce_left > 0)
+        nonce_left -= n;
+    else
+        cg_link_wrote(link_now, n);
+}
+
 static void write_out(void)
 {
     while (link_now && !silent) {
-        struct cg_slice out = cg_link_output(link_now);
+        struct cg_slice out =
+            nonce_left > 0
+                ? (struct cg_slice){(const char *)nonce + sizeof nonce - nonce_left, nonce_left}
+                : cg_link_output(link_now);
         if (out.n == 0) {
             watch_set(&transport, EPOLLIN);
             return;
@@ -194,7 +217,7 @@ static void write_out(void)
             end_session(&e);
             return;
         }
-        cg_link_wrote(link_now, (size_t)n);
+        wrote((size_t)n);
     }
 }
 
@@ -202,6 +225,7 @@ static void write_out(void)
  * a fork of the guest this is another sandbox. */
 static void new_session(void)
 {
+    nonce_left = 0;
     link_now = cg_link_create(false, "{\"v\":1,\"agent\":\"" CG_VERSION "\"}", &handlers, NULL);
     agent.ready = false;
     heard = false;
@@ -228,6 +252,17 @@ static void on_silence(void)
     new_session();
 }
 
+static void begin_anew(void)
+{
+    agent.keep = false;
+    reset = false;
+    cg_link_destroy(link_now);
+    new_session();
+    heard = true; /* it is there, and says HELLO next */
+    nonce_left = sizeof nonce;
+    session_kick();
+}
+
 static void read_in(void)
 {
     static char bytes[65536];
@@ -241,7 +276,12 @@ static void read_in(void)
         }
         struct cg_err e = CG_ERR_INIT;
         heard = true;
-        if (!cg_link_feed(link_now, bytes, (size_t)n, &e)) {
+        bool fine = cg_link_feed(link_now, bytes, (size_t)n, &e);
+        if (reset) {
+            begin_anew();
+            return;
+        }
+        if (!fine) {
             end_session(&e);
             return;
         }

@@ -130,15 +130,16 @@ static bool add_ca(const char *pem, struct cg_err *e)
 
 static bool apply(const struct cg_json *r, struct cg_err *e)
 {
-    static const char *const members[] = {"sandbox_id",  "hostname",   "entropy",
-                                          "wall_ns",     "env",        "ca_pem",
-                                          "resize_disk", "disk_bytes", NULL};
+    static const char *const members[] = {"sandbox_id", "hostname", "entropy",     "wall_ns",
+                                          "env",        "ca_pem",   "resize_disk", "disk_bytes",
+                                          "same",       NULL};
     if (!request_check(r, members, e) || !set_env(cg_json_get(r, "env"), e))
         return false;
     if (!agent.in_vm)
         return true; /* a plain program does not touch its host */
     return add_entropy(cg_json_str(r, "entropy"), e) &&
-           set_clock(cg_json_int(r, "wall_ns", 0), e) && set_names(cg_json_str(r, "hostname"), e) &&
+           set_clock(cg_json_int(r, "wall_ns", 0), e) &&
+           (cg_json_bool(r, "same", false) || set_names(cg_json_str(r, "hostname"), e)) &&
            add_ca(cg_json_str(r, "ca_pem"), e) &&
            (!cg_json_bool(r, "resize_disk", true) ||
             boot_grow_disk((uint64_t)cg_json_int(r, "disk_bytes", 0), e));

@@ -98,15 +98,13 @@ CG_MUST_USE bool body_env(const struct cg_json *b, const char *key, const struct
 
 /* An env object written as JSON. */
 void write_env(struct cg_jsonw *w, const char *key, const struct cg_json *env);
-/* Any parsed JSON written again. */
-void write_json(struct cg_jsonw *w, const struct cg_json *j);
 
 /* The account that may see a sandbox. */
 bool op_owns(const struct op *op, const struct cg_sandbox *sb);
 
 api_handler api_health, api_ticket, api_account, api_keys, api_keys_create, api_keys_delete;
 api_handler api_sandboxes, api_sandboxes_create, api_sandbox, api_sandbox_delete, api_sandbox_init,
-    api_sandbox_patch;
+    api_sandbox_patch, api_sandbox_pause, api_sandbox_resume;
 api_handler api_exec, api_exec_ws, api_terminal, api_terminal_sessions;
 api_handler api_files, api_files_delete, api_files_mkdir, api_files_rename;
 api_handler api_content_get, api_content_put, api_raw_get, api_raw_put, api_archive_get,

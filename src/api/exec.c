@@ -132,7 +132,7 @@ static void write_request(struct cg_jsonw *w, const struct exec_options *o)
     cg_jsonw_kstr(w, "origin", "api");
     if (o->argv) {
         cg_jsonw_key(w, "argv");
-        write_json(w, o->argv);
+        cg_jsonw_value(w, o->argv);
     } else {
         cg_jsonw_kstr(w, "shell", o->command);
     }

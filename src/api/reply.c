@@ -228,47 +228,12 @@ bool body_env(const struct cg_json *b, const char *key, const struct cg_json **o
     return true;
 }
 
-void write_json(struct cg_jsonw *w, const struct cg_json *j)
-{
-    switch (j->type) {
-    case CG_JSON_NULL:
-        cg_jsonw_null(w);
-        break;
-    case CG_JSON_BOOL:
-        cg_jsonw_bool(w, j->boolean);
-        break;
-    case CG_JSON_INT:
-        cg_jsonw_int(w, j->integer);
-        break;
-    case CG_JSON_NUM:
-        cg_jsonw_num(w, j->number);
-        break;
-    case CG_JSON_STR:
-        cg_jsonw_strn(w, j->str.p, j->str.n);
-        break;
-    case CG_JSON_ARR:
-        cg_jsonw_arr(w);
-        for (const struct cg_json *m = j->child; m; m = m->next)
-            write_json(w, m);
-        cg_jsonw_arr_end(w);
-        break;
-    case CG_JSON_OBJ:
-        cg_jsonw_obj(w);
-        for (const struct cg_json *m = j->child; m; m = m->next) {
-            cg_jsonw_key(w, m->key.p);
-            write_json(w, m);
-        }
-        cg_jsonw_obj_end(w);
-        break;
-    }
-}
-
 void write_env(struct cg_jsonw *w, const char *key, const struct cg_json *env)
 {
     if (!env)
         return;
     cg_jsonw_key(w, key);
-    write_json(w, env);
+    cg_jsonw_value(w, env);
 }
 
 bool op_call(struct op *op, struct cg_buf *request)

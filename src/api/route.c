@@ -62,8 +62,8 @@ const struct route api_routes[] = {
     {"GET /v1/sandboxes/{id}/ports", api_ports, ACCESS_READ, true, false},
     {"GET /v1/sandboxes/{id}/metrics", api_metrics, ACCESS_READ, true, false},
     /* of the contract, and answered 501 with the reason until they are built */
-    {"POST /v1/sandboxes/{id}/pause", api_not_yet, ACCESS_WRITE, true, false},
-    {"POST /v1/sandboxes/{id}/resume", api_not_yet, ACCESS_WRITE, true, false},
+    {"POST /v1/sandboxes/{id}/pause", api_sandbox_pause, ACCESS_WRITE, true, false},
+    {"POST /v1/sandboxes/{id}/resume", api_sandbox_resume, ACCESS_WRITE, true, false},
     {"GET /v1/sandboxes/{id}/snapshots", api_not_yet, ACCESS_READ, true, false},
     {"POST /v1/sandboxes/{id}/snapshots", api_not_yet, ACCESS_WRITE, true, false},
     {"POST /v1/sandboxes/{id}/fork", api_not_yet, ACCESS_WRITE, true, false},

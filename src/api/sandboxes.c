@@ -164,7 +164,7 @@ static bool read_texts(const struct cg_json *b, struct cg_spec *s, struct cg_err
         struct cg_jsonw w;
         cg_buf_init(&text, 64 * 1024);
         cg_jsonw_init(&w, &text);
-        write_json(&w, env);
+        cg_jsonw_value(&w, env);
         if (text.full)
             return cg_fail(e, CG_TOO_LARGE, "env is over 64 KiB");
         s->env_json = cg_buf_take(&text);
@@ -200,7 +200,7 @@ static bool read_secrets(struct op *op, const struct cg_json *b, struct cg_spec 
     struct cg_jsonw w;
     cg_buf_init(&text, 8192);
     cg_jsonw_init(&w, &text);
-    write_json(&w, names);
+    cg_jsonw_value(&w, names);
     s->secrets_json = cg_buf_take(&text);
     return true;
 }
@@ -305,6 +305,31 @@ void api_sandbox_delete(struct op *op)
     cg_core_destroy(op->sb, "destroyed", on_destroyed, op);
 }
 
+static void on_moved(void *ctx, struct cg_sandbox *sb, const struct cg_err *err)
+{
+    (void)sb;
+    if (err)
+        op_fail(ctx, err);
+    else
+        op_no_content(ctx);
+}
+
+void api_sandbox_pause(struct op *op)
+{
+    struct cg_err e = CG_ERR_INIT;
+    op_outlive(op);
+    if (!cg_core_pause(op->sb, "request", on_moved, op, &e))
+        op_fail(op, &e);
+}
+
+void api_sandbox_resume(struct op *op)
+{
+    struct cg_err e = CG_ERR_INIT;
+    op_outlive(op);
+    if (!cg_core_resume(op->sb, on_moved, op, &e))
+        op_fail(op, &e);
+}
+
 static void on_budget_set(void *ctx, struct cg_sandbox *sb, const struct cg_err *err)
 {
     struct op *op = ctx;
@@ -372,7 +397,7 @@ static void on_status(struct cg_wcall *call, const struct cg_json *result,
     }
     struct cg_jsonw *w = op_json(op);
     if (value)
-        write_json(w, value);
+        cg_jsonw_value(w, value);
     else
         cg_jsonw_null(w);
     op_send_json(op, 200);

@@ -231,7 +231,7 @@ static void start_exec(struct api_terminal *t, const struct cg_json *m)
         if (!v)
             continue;
         cg_jsonw_key(&w, passed[i]);
-        write_json(&w, v);
+        cg_jsonw_value(&w, v);
     }
     cg_jsonw_obj_end(&w);
     t->started = true;

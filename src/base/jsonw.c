@@ -1,6 +1,8 @@
 /* See jsonw.h. UTF-8 is checked as RFC 3629 says: no overlong forms, no surrogates, <= U+10FFFF. */
 #include "base/jsonw.h"
 
+#include "base/json.h"
+
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -131,8 +133,13 @@ static void quoted(struct cg_buf *b, const char *str, size_t n)
 
 void cg_jsonw_key(struct cg_jsonw *w, const char *key)
 {
+    cg_jsonw_keyn(w, key, strlen(key));
+}
+
+void cg_jsonw_keyn(struct cg_jsonw *w, const char *key, size_t n)
+{
     separate(w);
-    quoted(w->buf, key, strlen(key));
+    quoted(w->buf, key, n);
     cg_buf_addc(w->buf, ':');
     w->comma = false;
 }
@@ -227,4 +234,45 @@ void cg_jsonw_kbool(struct cg_jsonw *w, const char *key, bool v)
 {
     cg_jsonw_key(w, key);
     cg_jsonw_bool(w, v);
+}
+
+static void put_children(struct cg_jsonw *w, const struct cg_json *v, bool keys)
+{
+    for (const struct cg_json *m = v->child; m; m = m->next) {
+        if (keys)
+            cg_jsonw_keyn(w, m->key.p, m->key.n);
+        cg_jsonw_value(w, m);
+    }
+}
+
+/* The parser bounds the depth. */
+void cg_jsonw_value(struct cg_jsonw *w, const struct cg_json *v)
+{
+    switch (v->type) {
+    case CG_JSON_NULL:
+        cg_jsonw_null(w);
+        break;
+    case CG_JSON_BOOL:
+        cg_jsonw_bool(w, v->boolean);
+        break;
+    case CG_JSON_INT:
+        cg_jsonw_int(w, v->integer);
+        break;
+    case CG_JSON_NUM:
+        cg_jsonw_num(w, v->number);
+        break;
+    case CG_JSON_STR:
+        cg_jsonw_strn(w, v->str.p, v->str.n);
+        break;
+    case CG_JSON_ARR:
+        cg_jsonw_arr(w);
+        put_children(w, v, false);
+        cg_jsonw_arr_end(w);
+        break;
+    case CG_JSON_OBJ:
+        cg_jsonw_obj(w);
+        put_children(w, v, true);
+        cg_jsonw_obj_end(w);
+        break;
+    }
 }

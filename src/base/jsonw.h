@@ -19,6 +19,7 @@ void cg_jsonw_obj_end(struct cg_jsonw *w); /* } */
 void cg_jsonw_arr(struct cg_jsonw *w);
 void cg_jsonw_arr_end(struct cg_jsonw *w);
 void cg_jsonw_key(struct cg_jsonw *w, const char *key);
+void cg_jsonw_keyn(struct cg_jsonw *w, const char *key, size_t n);
 
 void cg_jsonw_str(struct cg_jsonw *w, const char *s); /* NULL is written as null */
 void cg_jsonw_strn(struct cg_jsonw *w, const char *s, size_t n);
@@ -28,6 +29,9 @@ void cg_jsonw_num(struct cg_jsonw *w, double v); /* NaN and infinities: null */
 void cg_jsonw_bool(struct cg_jsonw *w, bool v);
 void cg_jsonw_null(struct cg_jsonw *w);
 void cg_jsonw_raw(struct cg_jsonw *w, const char *json, size_t n); /* the caller vouches for it */
+
+struct cg_json;
+void cg_jsonw_value(struct cg_jsonw *w, const struct cg_json *v); /* a parsed value, whole */
 
 /* Key and value in one. */
 void cg_jsonw_kstr(struct cg_jsonw *w, const char *key, const char *s);

@@ -53,6 +53,10 @@ const struct cg_verb cg_verbs[] = {
      "caged cp build.tar cage-k3v9q2m7xa:/workspace/\n"
      "caged cp cage-k3v9q2m7xa:/workspace/out ./out",
      verb_cp},
+    {"pause", "sleep", "<id>...", "save sandboxes with their memory; nothing of them runs then", "",
+     "caged pause cage-k3v9q2m7xa", verb_pause},
+    {"resume", "wake", "<id>...", "let paused sandboxes go on", "", "caged resume cage-k3v9q2m7xa",
+     verb_resume},
     {"destroy", "rm", "[--force] <id>...", "end sandboxes; only their records stay", "--force",
      "caged destroy cage-k3v9q2m7xa", verb_destroy},
     {"budget", NULL, "<id> [set DOLLARS|none]", "what a sandbox has spent and may spend", "",

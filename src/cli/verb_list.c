@@ -1,4 +1,4 @@
-/* caged list, status, destroy. */
+/* caged list, status, pause, resume, destroy. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -174,6 +174,43 @@ int verb_status(int argc, char **argv)
     else
         print_as(s, format);
     return 0;
+}
+
+/* For each id: POST …/what. */
+static int move(int argc, char **argv, const char *what, const char *done)
+{
+    char *words[WORDS];
+    int n = 0;
+    int rc = 0;
+    struct cg_err e = CG_ERR_INIT;
+    struct cli c = {0};
+    const struct cli_flag flags[] = {{NULL, false, NULL, NULL, NULL}};
+    if (argc > WORDS || !cli_flags(argc, argv, flags, words, &n, false, &e))
+        return cli_usage("%s", e.text);
+    if (n == 0)
+        return cli_usage("%s needs one or more sandbox ids; caged list shows them", what);
+    if (!cli_find(&c, &e))
+        return cli_error(&e);
+    for (int i = 0; i < n; i++) {
+        CG_OWN(cg_drop_free) char *id = cli_escape(words[i]);
+        CG_OWN(cg_drop_free) char *path = cg_format("/v1/sandboxes/%s/%s", id, what);
+        if (cli_call(&c, "POST", path, (struct cg_slice){0}, NULL, &e))
+            printf("%s %s\n", done, words[i]);
+        else
+            rc = cli_error(&e);
+    }
+    cli_finish(&c);
+    return rc;
+}
+
+int verb_pause(int argc, char **argv)
+{
+    return move(argc, argv, "pause", "Paused");
+}
+
+int verb_resume(int argc, char **argv)
+{
+    return move(argc, argv, "resume", "Resumed");
 }
 
 int verb_destroy(int argc, char **argv)

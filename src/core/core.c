@@ -29,7 +29,7 @@ static void load_row(void *ctx, const struct cg_store_sandbox *row)
         cg_log(CG_LOG_ERROR, CG_EVENT("store.bad_row"), CG_S("id", row->id));
 }
 
-static bool keeper_lives(const struct cg_sandbox *sb)
+bool cg_keeper_lives(const struct cg_sandbox *sb)
 {
     CG_OWN(cg_drop_free) char *run = cg_run_path(sb->core, sb->id, NULL);
     CG_OWN(cg_drop_fd) int dir = open(run, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -40,7 +40,7 @@ static bool keeper_lives(const struct cg_sandbox *sb)
 static void adopt(struct cg_sandbox *sb)
 {
     struct cg_err e = CG_ERR_INIT;
-    if (sb->status == CG_STATUS_RUNNING && keeper_lives(sb) && cg_sandbox_connect(sb, &e)) {
+    if (sb->status == CG_STATUS_RUNNING && cg_keeper_lives(sb) && cg_sandbox_connect(sb, &e)) {
         cg_log(CG_LOG_INFO, CG_EVENT("sandbox.adopted"), CG_S("id", sb->id));
         bool cut =
             sb->init == CG_INIT_RUNNING || (sb->init == CG_INIT_PENDING && !sb->spec.defer_init);
@@ -52,6 +52,12 @@ static void adopt(struct cg_sandbox *sb)
         }
         return;
     }
+    if (sb->status == CG_STATUS_RUNNING && !cg_keeper_lives(sb) && cg_pause_whole(sb)) {
+        cg_pause_done(sb); /* the server ended before it could say so */
+        return;
+    }
+    if (sb->status == CG_STATUS_PAUSED && !cg_keeper_lives(sb))
+        return;
     if (sb->error.code == CG_OK)
         cg_fail(&sb->error, CG_CLOSED, "%s",
                 sb->status == CG_STATUS_PENDING ? "the server was restarted while it was made"
@@ -65,7 +71,7 @@ static bool end_orphan(struct cg_core *c, const char *id, int64_t deadline_ns)
 {
     struct cg_sandbox ghost = {.core = c};
     cg_strlcpy(ghost.id, sizeof ghost.id, id);
-    if (!keeper_lives(&ghost))
+    if (!cg_keeper_lives(&ghost))
         return true;
     struct cg_jail_request r = {.magic = CG_JAIL_MAGIC, .size = sizeof r, .op = CG_JAIL_KILL};
     struct cg_err e = CG_ERR_INIT;
@@ -73,7 +79,7 @@ static bool end_orphan(struct cg_core *c, const char *id, int64_t deadline_ns)
     if (!cg_jail_send(c->broker, &r, NULL, 0, &e))
         cg_log(CG_LOG_WARN, CG_EVENT("jail.kill_failed"), CG_S("id", id), CG_E(&e));
     cg_log(CG_LOG_WARN, CG_EVENT("orphan.killed"), CG_S("id", id));
-    while (keeper_lives(&ghost)) {
+    while (cg_keeper_lives(&ghost)) {
         if (cg_mono_ns() > deadline_ns)
             return false;
         nanosleep(&(struct timespec){.tv_nsec = SWEEP_STEP_MS * 1000000}, NULL);

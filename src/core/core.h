@@ -25,6 +25,7 @@ enum { CG_CONSOLE_TAIL = 2048, CG_INIT_TAIL = 4096 };
 enum cg_status {
     CG_STATUS_PENDING,
     CG_STATUS_RUNNING,
+    CG_STATUS_PAUSED,    /* saved with its memory; nothing of it runs */
     CG_STATUS_ERROR,     /* ended by a failure; nothing of it is left but the record */
     CG_STATUS_DESTROYED, /* ended on request */
 };
@@ -87,11 +88,15 @@ struct cg_sandbox {
     uint32_t warnings; /* enum cg_jail_warning */
     char phase[32];    /* of the creation: "images", "disk", "jail", "boot", "clone", "init" */
     int percent;
-    bool creating;   /* until init has run */
-    bool helper;     /* of nobody and in no list: a golden snapshot is made of it */
-    bool restored;   /* it came out of a golden snapshot */
-    bool destroying; /* its end is under way */
-    bool doomed;     /* a destroy came while it was made */
+    bool creating;         /* until init has run */
+    bool helper;           /* of nobody and in no list: a golden snapshot is made of it */
+    bool restored;         /* it came out of a golden snapshot */
+    bool pausing;          /* its warden saves it */
+    char pause_reason[32]; /* "request", "idle", …; of the present pause */
+    int64_t paused_wall;   /* when it was paused last */
+    char *base_path;       /* of the base image it was made on: a resume needs just that one */
+    bool destroying;       /* its end is under way */
+    bool doomed;           /* a destroy came while it was made */
     unsigned reconnects;
     uint32_t jail_cause; /* enum cg_jail_cause once the keeper said so */
 
@@ -99,7 +104,7 @@ struct cg_sandbox {
     int keeper_sock; /* -1: none, or adopted from an earlier server */
     uv_poll_t *keeper_poll;
     struct cg_wclient *warden;
-    struct cg_waiter *create_waiters, *destroy_waiters;
+    struct cg_waiter *create_waiters, *destroy_waiters, *pause_waiters;
     void *work; /* creation or destruction under way */
 };
 
@@ -185,6 +190,14 @@ CG_MUST_USE bool cg_core_init(struct cg_sandbox *sb, cg_sandbox_done *done, void
                               struct cg_err *e);
 /* Ends a sandbox in any state; done when nothing of it is left. */
 void cg_core_destroy(struct cg_sandbox *sb, const char *reason, cg_sandbox_done *done, void *ctx);
+
+/* Saves a running sandbox with its memory and ends what runs of it; done when it is paused, or when
+ * that failed and it runs on. reason: a word of the record. */
+CG_MUST_USE bool cg_core_pause(struct cg_sandbox *sb, const char *reason, cg_sandbox_done *done,
+                               void *ctx, struct cg_err *e);
+/* Lets a paused one go on; done when it runs. CG_CONFLICT in another state. */
+CG_MUST_USE bool cg_core_resume(struct cg_sandbox *sb, cg_sandbox_done *done, void *ctx,
+                                struct cg_err *e);
 
 /* The sandbox object of the API. */
 void cg_sandbox_write(struct cg_sandbox *sb, struct cg_jsonw *w);

@@ -111,6 +111,19 @@ static struct cg_creation *new_creation(struct cg_core *c, struct cg_spec *spec)
     return n;
 }
 
+void cg_creation_resume(struct cg_sandbox *sb)
+{
+    struct cg_creation *n = cg_alloc(sizeof *n);
+    n->sb = sb;
+    for (unsigned i = 0; i < CG_JAIL_FD_MAX; i++)
+        n->fds[i] = -1;
+    n->ram = -1;
+    n->working = n->resume = true;
+    sb->work = n;
+    sb->creating = true;
+    start_work(n);
+}
+
 struct cg_sandbox *cg_core_create_helper(struct cg_core *c, struct cg_spec *spec,
                                          cg_sandbox_done *done, void *ctx, struct cg_err *e)
 {
@@ -168,15 +181,17 @@ static void write_env(const struct cg_sandbox *sb, const struct cg_image *image,
     cg_jsonw_obj_end(w);
 }
 
-static void write_vm(const struct cg_creation *n, struct cg_jsonw *w)
+void cg_creation_write_vm(const struct cg_creation *n, struct cg_jsonw *w)
 {
+    bool restore = n->golden || (n->resume && !n->cold);
     cg_jsonw_key(w, "vm");
     cg_jsonw_obj(w);
-    cg_jsonw_kbool(w, "restore", n->golden);
+    cg_jsonw_kbool(w, "restore", restore);
+    cg_jsonw_kbool(w, "same", n->resume && !n->cold);
     cg_jsonw_kbool(w, "make_golden", n->sb->helper);
     cg_jsonw_kbool(w, "without_ram", n->golden || n->sb->helper);
     cg_jsonw_obj_end(w);
-    if (!n->golden)
+    if (!restore)
         return;
     cg_jsonw_key(w, "timeouts"); /* a restore that is not there soon will never be */
     cg_jsonw_obj(w);
@@ -225,7 +240,7 @@ static bool write_config(struct cg_creation *n, const struct cg_image *image, co
     cg_jsonw_arr_end(&w);
     cg_creation_write_hosts(p, &w);
     cg_jsonw_obj_end(&w);
-    write_vm(n, &w);
+    cg_creation_write_vm(n, &w);
     cg_jsonw_key(&w, "record");
     cg_jsonw_obj(&w);
     cg_jsonw_kuint(&w, "quota_bytes", sb->core->options.record_quota_bytes);
@@ -251,14 +266,14 @@ static bool open_files(struct cg_creation *n, const struct cg_image *image, cons
     CG_OWN(cg_drop_free) char *console = cg_format("%s/console.log", dir);
     CG_OWN(cg_drop_free) char *log = cg_format("%s/warden.log", dir);
     CG_OWN(cg_drop_free) char *control = cg_format("%s/w.sock", run);
-    if (!n->golden &&
+    if (!n->golden && !n->resume &&
         !cg_image_make_writable(&n->sb->core->images, disk, (int64_t)n->sb->spec.disk_gb << 30, e))
         return false;
     bool ok = open_fd(n, CG_JAIL_FD_DIR, dir, O_RDONLY | O_DIRECTORY, e) &&
               open_fd(n, CG_JAIL_FD_RUN, run, O_RDONLY | O_DIRECTORY, e) &&
               open_fd(n, CG_JAIL_FD_KERNEL, image->kernel_path, O_RDONLY, e) &&
               open_fd(n, CG_JAIL_FD_INITRAMFS, image->initramfs_path, O_RDONLY, e) &&
-              open_fd(n, CG_JAIL_FD_BASE, image->template.base_path, O_RDONLY, e) &&
+              open_fd(n, CG_JAIL_FD_BASE, n->sb->base_path, O_RDONLY, e) &&
               open_fd(n, CG_JAIL_FD_DISK_RW, disk, O_RDWR, e) &&
               open_fd(n, CG_JAIL_FD_DISK_RO, disk, O_RDONLY, e) &&
               open_fd(n, CG_JAIL_FD_CONSOLE, console, O_WRONLY | O_APPEND | O_CREAT, e) &&
@@ -283,6 +298,16 @@ static bool probe_now(struct cg_creation *n, const struct cg_image *image, struc
            cg_wrap(e, "find out which acceleration works");
 }
 
+static bool check_base(const struct cg_sandbox *sb, struct cg_err *e)
+{
+    return (sb->base_path && cg_fs_exists(sb->base_path)) ||
+           cg_fail(
+               e, CG_CONFLICT,
+               "the template %s was built anew since, and the base image of %s is gone: its disk "
+               "is of no use without it",
+               sb->spec.template_name, sb->id);
+}
+
 static bool prepare(struct cg_creation *n, struct cg_err *e)
 {
     struct cg_sandbox *sb = n->sb;
@@ -292,19 +317,25 @@ static bool prepare(struct cg_creation *n, struct cg_err *e)
     if (!cg_image_resolve(&sb->core->images, sb->spec.template_name, &image, e))
         return false;
     bool ok = sb->core->probed || n->probe_json || probe_now(n, &image, e);
-    ok = ok && cg_fs_mkdirs(dir, 0770, e) && cg_fs_mkdirs(run, 0700, e);
-    ok = ok && (chmod(dir, 0770) == 0 || cg_fail_sys(e, "set the mode of %s", dir));
+    ok = ok && (n->resume || cg_fs_mkdirs(dir, 0770, e));
+    ok = ok && (!n->resume || cg_fs_remove_tree(run, e)) && cg_fs_mkdirs(run, 0700, e);
+    ok = ok && (n->resume || chmod(dir, 0770) == 0 || cg_fail_sys(e, "set the mode of %s", dir));
     if (!ok) {
         cg_image_finish(&image);
         return false;
     }
-    cg_golden_key(n, &image);
-    if (sb->helper)
-        ok = cg_golden_prepare(n, e);
-    else
-        n->golden = cg_golden_take(n, dir);
-    ok = ok && write_config(n, &image, dir, e) && cg_providers_place_prices(sb, dir, e) &&
-         open_files(n, &image, dir, run, e);
+    if (n->resume) {
+        ok = check_base(sb, e) && cg_pause_config(n, dir, e);
+    } else {
+        cg_sandbox_text(&sb->base_path, image.template.base_path);
+        cg_golden_key(n, &image);
+        if (sb->helper)
+            ok = cg_golden_prepare(n, e);
+        else
+            n->golden = cg_golden_take(n, dir);
+        ok = ok && write_config(n, &image, dir, e);
+    }
+    ok = ok && cg_providers_place_prices(sb, dir, e) && open_files(n, &image, dir, run, e);
     cg_image_finish(&image);
     return ok;
 }
@@ -366,6 +397,8 @@ static bool ask_jail(struct cg_creation *n, struct cg_err *e)
     bool with_ram = n->fds[CG_JAIL_FD_RAM] >= 0;
     if (with_ram)
         r.flags = CG_JAIL_WITH_RAM | (n->golden ? CG_JAIL_INCOMING : CG_JAIL_RAM_SHARED);
+    else if (n->resume && !n->cold)
+        r.flags = CG_JAIL_INCOMING;
     n->fds[CG_JAIL_FD_REPLY] = pair[1];
     bool ok = cg_jail_send(c->broker, &r, n->fds, with_ram ? CG_JAIL_FD_MAX : CG_JAIL_FD_COUNT, e);
     drop_fds(n);
@@ -445,7 +478,8 @@ static void begin_again(struct cg_creation *n, const struct cg_err *why)
 {
     struct cg_sandbox *sb = n->sb;
     cg_log(CG_LOG_WARN, CG_EVENT("golden.restore_failed"), CG_S("id", sb->id), CG_E(why));
-    cg_golden_broken(sb->core, n->golden_key);
+    if (!n->resume)
+        cg_golden_broken(sb->core, n->golden_key);
     n->again = true;
     cg_jail_kill(sb);
     if (sb->keeper_sock < 0)
@@ -457,7 +491,7 @@ static void clear_work(uv_work_t *work)
     struct cg_creation *n = CG_CONTAINER(work, struct cg_creation, work);
     CG_OWN(cg_drop_free) char *dir = cg_sandbox_dir(n->sb);
     CG_OWN(cg_drop_free) char *run = cg_run_path(n->sb->core, n->sb->id, NULL);
-    n->ok = cg_fs_remove_tree(dir, &n->err) && cg_fs_remove_tree(run, &n->err);
+    n->ok = (n->resume || cg_fs_remove_tree(dir, &n->err)) && cg_fs_remove_tree(run, &n->err);
 }
 
 static void cleared(uv_work_t *work, int status)
@@ -470,9 +504,46 @@ static void cleared(uv_work_t *work, int status)
         prepared(work, status); /* which knows what to do about it */
 }
 
+/* Nothing runs any more, and what was saved is still there. */
+static void back_to_paused(struct cg_creation *n)
+{
+    struct cg_sandbox *sb = n->sb;
+    struct cg_err e = n->err;
+    if (sb->doomed || !cg_pause_whole(sb)) {
+        n->resume = n->giving_up = false;
+        sb->keep_disk = !sb->doomed;
+        cg_creation_failed(sb, &e);
+        return;
+    }
+    cg_wclient_destroy(sb->warden);
+    sb->warden = NULL;
+    sb->error = (struct cg_err)CG_ERR_INIT;
+    sb->creating = false;
+    sb->work = NULL;
+    drop_creation(n);
+    cg_log(CG_LOG_WARN, CG_EVENT("sandbox.resume_failed"), CG_S("id", sb->id), CG_E(&e));
+    cg_sandbox_changed(sb);
+    cg_sandbox_tell(sb, &sb->create_waiters, &e);
+}
+
+static void give_up(struct cg_creation *n, const struct cg_err *why)
+{
+    n->err = *why;
+    n->giving_up = true;
+    cg_wcall_forget(&n->call);
+    if (n->sb->keeper_sock >= 0)
+        cg_jail_kill(n->sb);
+    else
+        back_to_paused(n);
+}
+
 void cg_creation_keeper_gone(struct cg_sandbox *sb, const struct cg_err *why)
 {
     struct cg_creation *n = sb->work;
+    if (n && n->giving_up) {
+        back_to_paused(n);
+        return;
+    }
     if (!n || !n->again) {
         cg_creation_failed(sb, why);
         return;
@@ -515,7 +586,8 @@ static void on_booted(struct cg_wcall *call, const struct cg_json *result,
 {
     struct cg_creation *n = CG_CONTAINER(call, struct cg_creation, call);
     (void)result;
-    if (error && n->golden && !n->sb->doomed && !n->again) {
+    bool restores = n->golden || (n->resume && !n->cold);
+    if (error && restores && !n->sb->doomed && !n->again) {
         begin_again(n, error);
         return;
     }
@@ -524,14 +596,17 @@ static void on_booted(struct cg_wcall *call, const struct cg_json *result,
         uv_queue_work(n->sb->core->loop, &n->work, keep_work, kept);
         return;
     }
-    n->sb->restored = n->golden;
+    n->sb->restored = n->resume ? n->sb->restored : n->golden;
     if (error) {
         struct cg_err e = *error;
         cg_wrap(&e, "start the guest");
         fail(n, &e);
         return;
     }
-    cg_creation_clone(n);
+    if (n->resume)
+        cg_creation_running(n);
+    else
+        cg_creation_clone(n);
 }
 
 static void on_running_saved(void *ctx, const struct cg_err *err)
@@ -542,6 +617,8 @@ static void on_running_saved(void *ctx, const struct cg_err *err)
         return; /* it ended meanwhile */
     if (err)
         fail(n, err);
+    else if (n->resume)
+        cg_creation_done(n);
     else
         cg_creation_init(n);
 }
@@ -601,6 +678,7 @@ void cg_creation_done(struct cg_creation *n)
     sb->creating = false;
     sb->work = NULL;
     drop_creation(n);
+    sb->pause_reason[0] = '\0';
     cg_golden_want(sb->core, key, &sb->spec);
     cg_sandbox_phase(sb, "ready", 100);
     cg_sandbox_save(sb, on_done_saved, sb);
@@ -609,8 +687,12 @@ void cg_creation_done(struct cg_creation *n)
 void cg_creation_failed(struct cg_sandbox *sb, const struct cg_err *why)
 {
     struct cg_creation *n = sb->work;
-    if (!n || !sb->creating || n->failed || n->again)
+    if (!n || !sb->creating || n->failed || n->again || n->giving_up)
         return;
+    if (n->resume && !sb->doomed) {
+        give_up(n, why);
+        return;
+    }
     n->failed = true;
     struct cg_err reason = *why; /* it may lie in what is freed here */
     cg_log(CG_LOG_WARN, CG_EVENT("sandbox.create_failed"), CG_S("id", sb->id), CG_E(&reason));

@@ -23,6 +23,8 @@ struct cg_creation {
     char *token;
     struct cg_wcall call;
     struct cg_buf tail; /* of the output of clone and init */
+    bool giving_up;     /* a resume failed: its keeper ends, then it is paused as before */
+    bool resume;        /* of a paused sandbox: its directory is there */
     bool init_only;     /* POST …/init of a sandbox that runs already */
 };
 
@@ -36,6 +38,16 @@ void cg_creation_done(struct cg_creation *n);
 void cg_jail_kill(const struct cg_sandbox *sb);
 /* The keeper has ended before the guest was whole. */
 void cg_creation_keeper_gone(struct cg_sandbox *sb, const struct cg_err *why);
+
+/* pause.c. The guest of a paused sandbox goes on: the creation's way, without clone and init. */
+void cg_creation_resume(struct cg_sandbox *sb);
+/* On the pool: config.json with another place where the guest comes from. */
+CG_MUST_USE bool cg_pause_config(const struct cg_creation *n, const char *dir, struct cg_err *e);
+/* Its directory holds a whole saved guest: it was paused, by whomever. */
+bool cg_pause_whole(const struct cg_sandbox *sb);
+void cg_pause_done(struct cg_sandbox *sb); /* its keeper is gone, as it should */
+void cg_creation_write_vm(const struct cg_creation *n, struct cg_jsonw *w);
+bool cg_keeper_lives(const struct cg_sandbox *sb);
 
 /* Ends what there is of a sandbox and puts it into a final state; create_waiters and
  * destroy_waiters are told when nothing is left. */

@@ -64,9 +64,13 @@ static void lost(struct cg_sandbox *sb, const char *text, const char *reason)
  */
 static bool retry_now(struct cg_sandbox *sb)
 {
-    if (sb->warden || sb->destroying || sb->creating || sb->core->stopping ||
+    if (sb->warden || sb->destroying || sb->creating || sb->pausing || sb->core->stopping ||
         sb->status != CG_STATUS_RUNNING)
         return true;
+    if (sb->keeper_sock < 0 && keeper_pid(sb) == 0 && cg_pause_whole(sb)) {
+        cg_pause_done(sb);
+        return true;
+    }
     if (sb->keeper_sock < 0 && keeper_pid(sb) == 0) {
         lost(sb, "its keeper and warden ended", "died");
         return true;
@@ -97,7 +101,7 @@ static void on_warden_down(void *ctx, const struct cg_err *why)
         cg_creation_failed(sb, why);
         return;
     }
-    if (sb->destroying || sb->core->stopping)
+    if (sb->destroying || sb->pausing || sb->core->stopping)
         return;
     struct retry *r = cg_alloc(sizeof *r);
     r->sb = sb;
@@ -167,6 +171,10 @@ static void keeper_gone(struct cg_sandbox *sb)
         hurry(sb->work);
         return;
     }
+    if (!sb->creating && cg_pause_whole(sb)) { /* also one that its warden paused by itself */
+        cg_pause_done(sb);
+        return;
+    }
     struct cg_err e = CG_ERR_INIT;
     if (sb->error.code == CG_OK)
         cg_fail(&sb->error, CG_CLOSED, "its keeper was killed");
@@ -230,6 +238,7 @@ static void on_row(void *ctx, const struct cg_err *err)
     cg_log(CG_LOG_INFO, CG_EVENT("sandbox.ended"), CG_S("id", sb->id),
            CG_S("status", cg_status_name(sb->status)));
     cg_sandbox_tell(sb, &sb->create_waiters, sb->error.code != CG_OK ? &sb->error : err);
+    cg_sandbox_tell(sb, &sb->pause_waiters, sb->error.code != CG_OK ? &sb->error : err);
     cg_sandbox_tell(sb, &sb->destroy_waiters, err);
 }
 
@@ -240,6 +249,7 @@ static void end_helper(struct cg_sandbox *sb)
     cg_spec_finish(&sb->spec);
     free(sb->console_tail);
     free(sb->init_tail);
+    free(sb->base_path);
     free(sb);
 }
 

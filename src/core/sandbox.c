@@ -158,6 +158,10 @@ static void write_members(struct cg_sandbox *sb, struct cg_jsonw *w)
     cg_jsonw_knum(w, "total_cost", cg_money_usd(cg_money_add(compute, sb->llm_nusd)));
     if (s->has_budget)
         cg_jsonw_knum(w, "budget", cg_money_usd(s->budget_nusd));
+    if (sb->status == CG_STATUS_PAUSED) {
+        write_time(w, "paused_at", sb->paused_wall);
+        cg_jsonw_kstr(w, "pause_reason", sb->pause_reason);
+    }
     if (sb->creating) {
         cg_jsonw_kstr(w, "phase", sb->phase);
         cg_jsonw_kint(w, "percent", sb->percent);
@@ -176,6 +180,9 @@ void cg_sandbox_write(struct cg_sandbox *sb, struct cg_jsonw *w)
 
 bool cg_sandbox_usable(const struct cg_sandbox *sb, struct cg_err *e)
 {
+    if (sb->status == CG_STATUS_PAUSED)
+        return cg_fail(e, CG_CONFLICT, "sandbox %s is paused: let it go on with `caged resume %s`",
+                       sb->id, sb->id);
     if (sb->status != CG_STATUS_RUNNING)
         return cg_fail(e, CG_CONFLICT, "sandbox %s is in state %s, not running", sb->id,
                        cg_status_name(sb->status));
@@ -215,6 +222,9 @@ void cg_sandbox_save(struct cg_sandbox *sb, cg_store_done *done, void *ctx)
     cg_jsonw_kint(&w, "budget_nusd", budget_or_none(sb));
     cg_jsonw_kstr(&w, "run_token", sb->run_token);
     cg_jsonw_kbool(&w, "restored", sb->restored);
+    cg_jsonw_kstr(&w, "pause_reason", sb->pause_reason);
+    cg_jsonw_kint(&w, "paused", sb->paused_wall);
+    cg_jsonw_kstr(&w, "base", sb->base_path);
     cg_jsonw_obj_end(&w);
     cg_jsonw_obj_end(&w);
     struct cg_store_sandbox row = {.slot = sb->slot, .doc = cg_buf_cstr(&b)};
@@ -295,6 +305,10 @@ struct cg_sandbox *cg_sandbox_load(struct cg_core *c, const struct cg_store_sand
     sb->init_exit = (int)cg_json_int(init, "exit_code", 0);
     cg_sandbox_text(&sb->init_tail, cg_json_str(init, "output_tail"));
     sb->restored = cg_json_bool(inner, "restored", false);
+    const char *reason = cg_json_str(inner, "pause_reason");
+    cg_strlcpy(sb->pause_reason, sizeof sb->pause_reason, reason ? reason : "");
+    sb->paused_wall = cg_json_int(inner, "paused", 0);
+    sb->base_path = dup_member(inner, "base");
     const char *accel = cg_json_str(inner, "accel");
     cg_strlcpy(sb->accel, sizeof sb->accel, accel ? accel : "");
     const char *token = cg_json_str(inner, "run_token");

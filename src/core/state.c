@@ -2,13 +2,17 @@
  * what needs a state to be durable saves the row and goes on from there. */
 #include "core/core.h"
 
-static const char *const names[] = {"pending", "running", "error", "destroyed"};
+static const char *const names[] = {"pending", "running", "paused", "error", "destroyed"};
 
-/* pending -> running -> destroyed; error from any living state, and destroyed from error. */
-static const bool may[4][4] = {
+/* pending -> running <-> paused -> destroyed; error from any living state, and destroyed from
+ * error. */
+static const bool may[5][5] = {
     [CG_STATUS_PENDING] =
         {[CG_STATUS_RUNNING] = true, [CG_STATUS_ERROR] = true, [CG_STATUS_DESTROYED] = true},
-    [CG_STATUS_RUNNING] = {[CG_STATUS_ERROR] = true, [CG_STATUS_DESTROYED] = true},
+    [CG_STATUS_RUNNING] =
+        {[CG_STATUS_PAUSED] = true, [CG_STATUS_ERROR] = true, [CG_STATUS_DESTROYED] = true},
+    [CG_STATUS_PAUSED] =
+        {[CG_STATUS_RUNNING] = true, [CG_STATUS_ERROR] = true, [CG_STATUS_DESTROYED] = true},
     [CG_STATUS_ERROR] = {[CG_STATUS_DESTROYED] = true},
     [CG_STATUS_DESTROYED] = {false},
 };
@@ -51,9 +55,9 @@ void cg_sandbox_set_status(struct cg_sandbox *sb, enum cg_status to)
     CG_ASSERT(cg_status_may(sb->status, to));
     sb->status = to;
     if (to == CG_STATUS_RUNNING) {
-        sb->started_wall = cg_wall_ns();
+        sb->started_wall = sb->started_wall ? sb->started_wall : cg_wall_ns();
         sb->started_mono = cg_mono_ns();
-    } else {
+    } else if (to != CG_STATUS_PAUSED) {
         sb->stopped_wall = sb->stopped_wall ? sb->stopped_wall : cg_wall_ns();
     }
     cg_sandbox_changed(sb);

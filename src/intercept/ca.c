@@ -105,6 +105,38 @@ struct cg_ca *cg_ca_create(const char *sandbox, struct cg_err *e)
     return NULL;
 }
 
+bool cg_ca_keep(const struct cg_ca *ca, char *out, size_t *n, struct cg_err *e)
+{
+    BIO *bio = BIO_new(BIO_s_secmem());
+    char *text = NULL;
+    bool ok = bio && PEM_write_bio_PrivateKey(bio, ca->key, NULL, NULL, 0, NULL, NULL) &&
+              PEM_write_bio_X509(bio, ca->cert);
+    long size = ok ? BIO_get_mem_data(bio, &text) : 0;
+    ok = ok && size > 0 && size <= CG_CA_KEPT;
+    if (ok) {
+        memcpy(out, text, (size_t)size);
+        *n = (size_t)size;
+    }
+    BIO_free(bio);
+    return ok || failed(e, "keep the sandbox's CA");
+}
+
+struct cg_ca *cg_ca_restore(struct cg_slice kept, struct cg_err *e)
+{
+    struct cg_ca *ca = cg_alloc(sizeof *ca);
+    BIO *bio = BIO_new_mem_buf(kept.p, (int)kept.n);
+    ca->key = bio ? PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL) : NULL;
+    ca->cert = ca->key ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
+    ca->leaf_key = ca->cert ? EVP_EC_gen("P-256") : NULL;
+    ca->pem = ca->leaf_key ? to_pem(ca->cert) : NULL;
+    BIO_free(bio);
+    if (ca->pem && X509_check_private_key(ca->cert, ca->key) == 1)
+        return ca;
+    failed(e, "restore the sandbox's CA");
+    cg_ca_destroy(ca);
+    return NULL;
+}
+
 void cg_ca_destroy(struct cg_ca *ca)
 {
     if (!ca)

@@ -14,6 +14,8 @@
 #include "base/fs.h"
 #include "jail/keeper.h"
 
+enum { STATE_MORE_MIB = 64 }; /* of the VMM's state beside the guest's memory */
+
 static char *const vmm_env[] = {(char[]){"PATH=/usr/bin"}, (char[]){"LC_ALL=C"}, NULL};
 
 static bool make_plumbing(struct cg_plumbing *p, struct cg_err *e)
@@ -80,6 +82,12 @@ static bool vmm_argv(const struct cg_keeper *k, int first, struct cg_vmm_args *o
     return cg_vmm_args_build(k->host->driver, k->host->vmm.path, &l, out, e);
 }
 
+/* Its disk, or its state with the memory. */
+static uint64_t file_max(const struct cg_jail_request *r)
+{
+    return CG_MAX(r->disk_bytes, ((uint64_t)r->mem_mib + STATE_MORE_MIB) << 20);
+}
+
 static bool vmm_child(struct cg_keeper *k, struct cg_err *e)
 {
     static struct cg_view_mounts mounts;
@@ -108,9 +116,9 @@ static bool vmm_child(struct cg_keeper *k, struct cg_err *e)
     CG_OWN(cg_drop_vmm_args) struct cg_vmm_args args;
     if (!vmm_argv(k, FIRST, &args, e))
         return false;
-    /* the guest cannot write beyond its disk; a VMM that was taken over shall not either */
+    /* the guest cannot write more; a VMM that was taken over shall not either */
     if (!limit(RLIMIT_CORE, 0, e) || !limit(RLIMIT_NOFILE, 256, e) ||
-        !limit(RLIMIT_FSIZE, r->disk_bytes, e) || !cg_box_drop(e) ||
+        !limit(RLIMIT_FSIZE, file_max(r), e) || !cg_box_drop(e) ||
         !cg_box_ready(&k->vmm, p->net + CG_NETNS_TCP, CG_NETNS_COUNT - CG_NETNS_TCP, e) ||
         !cg_box_settle_fds(p->vmm_log[1], want, nwant, FIRST, e))
         return false;

@@ -17,6 +17,7 @@ enum cg_frame_type {
     CG_FRAME_CANCEL,
     CG_FRAME_PING,
     CG_FRAME_PONG,
+    CG_FRAME_RESET,
     CG_FRAME_TYPES
 };
 

@@ -44,6 +44,7 @@ struct cg_link {
     uint16_t next_id;
     bool opener;
     bool hello_got;
+    bool held; /* streams wait, the link's own frames go */
     bool dead;
 };
 

@@ -59,6 +59,13 @@ static bool on_link_frame(struct cg_link *l, const struct incoming *in, struct c
         if (l->on.on_pong)
             l->on.on_pong(l->ctx, cg_get_u64(p), (int64_t)cg_get_u64(p + 8));
         return true;
+    case CG_FRAME_RESET:
+        if (l->opener || !l->on.on_reset || in->payload.n != CG_LINK_NONCE)
+            return broken(e, in, "RESET where none is allowed");
+        l->on.on_reset(l->ctx, p);
+        cg_fail(e, CG_CLOSED, "another host has taken over");
+        cg_link_fail(l, e);
+        return true;
     default:
         return broken(e, in, "unknown frame of the link itself");
     }
@@ -194,7 +201,7 @@ static bool judge(const struct cg_link *l, const struct incoming *in, struct cg_
         return broken(e, in, "frame over its maximum");
     if (f->flags != 0 && f->type != CG_FRAME_DATA && f->type != CG_FRAME_EOF)
         return broken(e, in, "flags on a frame that has none");
-    if ((f->type == CG_FRAME_HELLO) != !l->hello_got)
+    if ((f->type == CG_FRAME_HELLO) != !l->hello_got && f->type != CG_FRAME_RESET)
         return broken(e, in, l->hello_got ? "HELLO twice" : "HELLO must come first");
     return true;
 }

@@ -247,6 +247,17 @@ void cg_link_ping(struct cg_link *l, uint64_t token)
         cg_link_queue_first(l, CG_FRAME_PING, bytes, sizeof bytes);
 }
 
+void cg_link_hold(struct cg_link *l, bool held)
+{
+    l->held = held;
+}
+
+void cg_link_reset_frame(const unsigned char nonce[CG_LINK_NONCE], unsigned char out[CG_LINK_RESET])
+{
+    cg_frame_put(out, (struct cg_frame){CG_LINK_NONCE, 0, CG_FRAME_RESET, 0});
+    memcpy(out + CG_LINK_HEADER, nonce, CG_LINK_NONCE);
+}
+
 /* The next stream that has not been told yet that the link is dead. */
 static struct cg_link_stream *untold(struct cg_link *l)
 {

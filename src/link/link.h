@@ -23,7 +23,9 @@ enum {
     CG_LINK_MAX_DATA = 32 * 1024,
     CG_LINK_WINDOW = 256 * 1024, /* credit at the start of a stream, each direction */
     CG_LINK_MAX_STREAMS = 1024,
-    CG_LINK_VERSION = 1
+    CG_LINK_VERSION = 1,
+    CG_LINK_NONCE = 16,
+    CG_LINK_RESET = CG_LINK_HEADER + CG_LINK_NONCE
 };
 
 /* Channels of DATA and EOF frames. */
@@ -55,6 +57,10 @@ struct cg_link_handlers {
     void (*on_close)(void *ctx, struct cg_link_stream *s, const struct cg_json *result);
     /* Answer to cg_link_ping. */
     void (*on_pong)(void *ctx, uint64_t token, int64_t peer_mono_ns);
+    /* Acceptor: another opener is there, who knows nothing of this link's streams. The link is
+     * dead when this returns and takes no more bytes: say the nonce, bare, as the first bytes of
+     * a new link. */
+    void (*on_reset)(void *ctx, const unsigned char nonce[CG_LINK_NONCE]);
 };
 
 /* `opener` says which side this is. hello_json (an object, may be NULL) goes out in HELLO. */
@@ -104,6 +110,15 @@ void cg_link_close(struct cg_link_stream *s, struct cg_slice result);
 void cg_link_cancel(struct cg_link_stream *s, bool forget);
 
 void cg_link_ping(struct cg_link *l, uint64_t token);
+
+/* Held, no frame of a stream begins to go out; the link's own frames do. A PONG to a PING sent
+ * afterwards means that the peer has read all there is, up to the end of a frame. */
+void cg_link_hold(struct cg_link *l, bool held);
+
+/* The frame with which an opener takes over an acceptor that is in the middle of something: the
+ * first bytes it sends. Everything that comes up to the bare nonce is of the time before. */
+void cg_link_reset_frame(const unsigned char nonce[CG_LINK_NONCE],
+                         unsigned char out[CG_LINK_RESET]);
 
 void *cg_link_user(const struct cg_link_stream *s);
 void cg_link_set_user(struct cg_link_stream *s, void *user);

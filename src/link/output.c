@@ -102,7 +102,7 @@ static void fill(struct cg_link *l)
 {
     if (l->first.n > 0 && cg_buf_add(&l->out, l->first.p, l->first.n))
         cg_buf_clear(&l->first);
-    while (l->turn_first && l->out.n < OUT_TARGET) {
+    while (l->turn_first && !l->held && l->out.n < OUT_TARGET) {
         struct cg_link_stream *s = next_turn(l);
         bool moved = move_frame(s);
         if (cg_link_pending(s) > 0)

@@ -126,7 +126,8 @@ static void sort_entries(struct cg_blobs *b)
 {
     if (b->map.count < 2)
         return;
-    struct entry **all = cg_alloc_array(b->map.count, sizeof(struct entry *));
+    struct entry **all = cg_alloc_array(
+        b->map.count, sizeof *all); // NOLINT(bugprone-sizeof-expression): an array of pointers
     size_t n = 0;
     for (struct entry *x = b->oldest; x; x = x->newer)
         all[n++] = x;

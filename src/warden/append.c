@@ -38,7 +38,7 @@ void append_open(struct warden *w, struct conn *c, struct cg_link_stream *s,
     struct cg_jsonw j;
     cg_buf_init(&b, CG_RECORD_LINE_MAX - 512);
     cg_jsonw_init(&j, &b);
-    json_copy(data, &j);
+    cg_jsonw_value(&j, data);
     if (b.full) {
         refuse(c, s, CG_TOO_LARGE, "data is too large for a line of the record");
         return;

@@ -16,7 +16,7 @@ static const char *const network_members[] = {"allow", "hosts", NULL};
 static const char *const record_members[] = {"quota_bytes", "segment_bytes", NULL};
 static const char *const timeout_members[] = {"boot_ms", "connect_ms", "grace_ms", NULL};
 
-static const char *const vm_members[] = {"restore", "make_golden", "without_ram", NULL};
+static const char *const vm_members[] = {"restore", "make_golden", "without_ram", "same", NULL};
 
 static const struct section sections[] = {
     {NULL, whole_members},      {"shape", shape_members},      {"network", network_members},
@@ -165,6 +165,7 @@ static bool get_all(struct cg_warden_config *c, struct cg_err *e)
     const struct cg_json *vm = cg_json_get(o, "vm");
     c->restore = cg_json_bool(vm, "restore", false);
     c->make_golden = cg_json_bool(vm, "make_golden", false);
+    c->same = cg_json_bool(vm, "same", false);
     c->without_ram = cg_json_bool(vm, "without_ram", false);
     c->quota_bytes = (uint64_t)quota;
     c->segment_bytes = (uint64_t)segment;

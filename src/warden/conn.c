@@ -110,8 +110,11 @@ static void on_open(void *ctx, struct cg_link_stream *s, const struct cg_json *r
         status_open(w, c, s);
     } else if (cg_streq(kind, "events")) {
         tailing_open(w, c, s, request);
-    } else if (w->state == W_DESTROYED || w->state == W_ERROR) {
-        refuse(c, s, CG_CONFLICT, w->state == W_ERROR ? w->error.text : "the sandbox has ended");
+    } else if (w->state == W_DESTROYED || w->state == W_ERROR || w->state == W_PAUSED) {
+        refuse(c, s, CG_CONFLICT,
+               w->state == W_ERROR    ? w->error.text
+               : w->state == W_PAUSED ? "the sandbox is paused"
+                                      : "the sandbox has ended");
     } else if (cg_streq(kind, "start")) {
         llm_keys(w, cg_json_get(request, "keys"));
         life_start(w, c, s, request);
@@ -121,6 +124,10 @@ static void on_open(void *ctx, struct cg_link_stream *s, const struct cg_json *r
         llm_budget_open(w, c, s, request);
     } else if (cg_streq(kind, "stop")) {
         life_stop(w, c, s, request);
+    } else if (cg_streq(kind, "pause")) {
+        life_pause(w, c, s, request);
+    } else if (cg_streq(kind, "freeze")) {
+        freeze_open(w, c, s, request);
     } else if (cg_streq(kind, "append")) {
         append_open(w, c, s, request);
     } else if (!pass_open(w, c, s, kind, request)) {

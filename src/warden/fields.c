@@ -18,47 +18,6 @@ static void put_key(struct cg_jsonw *w, struct cg_slice key)
     cg_jsonw_key(w, name);
 }
 
-static void copy_children(const struct cg_json *v, struct cg_jsonw *w, bool keys)
-{
-    for (const struct cg_json *m = v->child; m; m = m->next) {
-        if (keys)
-            put_key(w, m->key);
-        json_copy(m, w);
-    }
-}
-
-/* The parser bounds the depth. */
-void json_copy(const struct cg_json *v, struct cg_jsonw *w)
-{
-    switch (v->type) {
-    case CG_JSON_NULL:
-        cg_jsonw_null(w);
-        break;
-    case CG_JSON_BOOL:
-        cg_jsonw_bool(w, v->boolean);
-        break;
-    case CG_JSON_INT:
-        cg_jsonw_int(w, v->integer);
-        break;
-    case CG_JSON_NUM:
-        cg_jsonw_num(w, v->number);
-        break;
-    case CG_JSON_STR:
-        cg_jsonw_strn(w, v->str.p, v->str.n);
-        break;
-    case CG_JSON_ARR:
-        cg_jsonw_arr(w);
-        copy_children(v, w, false);
-        cg_jsonw_arr_end(w);
-        break;
-    case CG_JSON_OBJ:
-        cg_jsonw_obj(w);
-        copy_children(v, w, true);
-        cg_jsonw_obj_end(w);
-        break;
-    }
-}
-
 static bool copy_strings(const struct cg_json *v, size_t max, struct cg_jsonw *w)
 {
     bool cut = false;
@@ -160,7 +119,7 @@ static bool copy_one(const struct field *f, const struct cg_json *v, struct cg_j
     } else if (f->type == FIELD_LIST) {
         cut = copy_list(f, v, w);
     } else {
-        json_copy(v, w);
+        cg_jsonw_value(w, v);
     }
     return cut;
 }

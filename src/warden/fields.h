@@ -37,9 +37,6 @@ const struct cg_json *fields_unknown(const struct field *table, const struct fie
 /* A name of FIELD_COUNTS: 1 to 32 of a-z, 0-9 and "_"; others are left out. */
 bool fields_plain_name(struct cg_slice s);
 
-/* Any value as it is. */
-void json_copy(const struct cg_json *v, struct cg_jsonw *w);
-
 /* "error":{"code","text"} of a peer's result, with a code that we know. False: there is none. */
 bool fields_copy_error(const struct cg_json *o, struct cg_jsonw *w);
 

@@ -13,7 +13,7 @@
 
 enum { NOTICE_MS = 400 };
 
-static const char state_name[] = "vm.state";
+const char state_name[] = "vm.state";
 
 static void fail(struct warden *w, const struct cg_err *err, const char *what)
 {

@@ -9,7 +9,7 @@
 #include "warden/inner.h"
 #include "warden/secrets.h"
 
-enum { PING_SECONDS = 10, ENTROPY = 32 };
+enum { PING_SECONDS = 10, ENTROPY = 32, SKIP_MAX = 4 << 20 };
 
 static void guest_down(struct warden *w, const struct cg_err *why);
 
@@ -124,7 +124,12 @@ static void on_setup(struct down *d, const struct cg_json *result)
     (void)cg_strlcpy(g->observe_text, sizeof g->observe_text, b.full ? "{}" : cg_buf_cstr(&b));
     cg_buf_finish(&b);
     g->ready = true;
-    open_own(w, &g->observe, &observe_ops, "{\"kind\":\"observe\"}");
+    char observe[64] = "{\"kind\":\"observe\"}";
+    int64_t taken = freeze_taken(w);
+    if (taken >= 0)
+        cg_snprintf(observe, sizeof observe, "{\"kind\":\"observe\",\"taken\":%lld}",
+                    (long long)taken);
+    open_own(w, &g->observe, &observe_ops, observe);
     open_own(w, &g->ports, &ports_ops, "{\"kind\":\"ports\"}");
     open_own(w, &g->metrics, &metrics_ops, "{\"kind\":\"metrics\",\"interval_ms\":10000}");
     life_up(w);
@@ -150,6 +155,7 @@ static void send_setup(struct warden *w)
     cg_jsonw_kint(&j, "wall_ns", cg_wall_ns());
     secrets_write_setup(w, &j);
     cg_jsonw_kbool(&j, "resize_disk", true);
+    cg_jsonw_kbool(&j, "same", w->config.same);
     if (w->config.restore) /* it still has to notice that its disk has grown */
         cg_jsonw_kint(&j, "disk_bytes", (int64_t)w->config.disk_mib << 20);
     cg_jsonw_obj_end(&j);
@@ -195,6 +201,21 @@ static void on_pong(void *ctx, uint64_t token, int64_t peer_mono_ns)
         g->clock_rtt = CG_MAX(rtt, 1);
     }
     g->ping_sent = 0;
+    if (w->freeze && token == g->hold_token)
+        freeze_quiet(w);
+}
+
+void guest_hold(struct warden *w, bool held)
+{
+    struct guest *g = &w->guest;
+    if (!g->link)
+        return;
+    cg_link_hold(g->link, held);
+    if (held) {
+        send_ping(w);
+        g->hold_token = g->ping_token;
+    }
+    guest_kick(w);
 }
 
 int64_t guest_clock(const struct warden *w, int64_t t)
@@ -217,9 +238,32 @@ static const struct cg_link_handlers handlers = {
 
 /* --- transport --- */
 
+/* The guest was taken from another host in the middle of something: all it says before our nonce
+ * was meant for that one. */
+static bool skip_to_nonce(struct guest *g, struct cg_slice *bytes, struct cg_err *e)
+{
+    for (size_t i = 0; i < bytes->n; i++) {
+        memmove(g->tail, g->tail + 1, sizeof g->tail - 1);
+        g->tail[sizeof g->tail - 1] = (unsigned char)bytes->p[i];
+        if (memcmp(g->tail, g->nonce, sizeof g->tail) != 0)
+            continue;
+        g->taking_over = false;
+        *bytes = (struct cg_slice){bytes->p + i + 1, bytes->n - i - 1};
+        return true;
+    }
+    g->skipped += bytes->n;
+    bytes->n = 0;
+    return g->skipped <= SKIP_MAX ||
+           cg_fail(e, CG_PROTOCOL, "the restored guest does not begin a new session");
+}
+
 static bool on_read(void *ctx, struct cg_slice bytes, struct cg_err *e)
 {
     struct warden *w = ctx;
+    if (w->guest.taking_over && !skip_to_nonce(&w->guest, &bytes, e)) {
+        w->guest.garbled = true;
+        return false;
+    }
     bool fine = cg_link_feed(w->guest.link, bytes.p, bytes.n, e);
     if (!fine)
         w->guest.garbled = true;
@@ -230,13 +274,22 @@ static bool on_read(void *ctx, struct cg_slice bytes, struct cg_err *e)
 static struct cg_slice output(void *ctx)
 {
     struct warden *w = ctx;
-    return cg_link_output(w->guest.link);
+    struct guest *g = &w->guest;
+    if (g->reset_left > 0)
+        return (struct cg_slice){(const char *)g->reset + sizeof g->reset - g->reset_left,
+                                 g->reset_left};
+    if (g->taking_over)
+        return (struct cg_slice){NULL, 0};
+    return cg_link_output(g->link);
 }
 
 static void wrote(void *ctx, size_t n)
 {
     struct warden *w = ctx;
-    cg_link_wrote(w->guest.link, n);
+    if (w->guest.reset_left > 0)
+        w->guest.reset_left -= n;
+    else
+        cg_link_wrote(w->guest.link, n);
 }
 
 static void on_end(void *ctx, const struct cg_err *why)
@@ -249,9 +302,19 @@ static void on_end(void *ctx, const struct cg_err *why)
 
 static const struct cg_stream_ops stream_ops = {on_read, output, wrote, on_end};
 
+static void take_over(struct guest *g)
+{
+    cg_rand_bytes(g->nonce, sizeof g->nonce);
+    cg_link_reset_frame(g->nonce, g->reset);
+    g->reset_left = sizeof g->reset;
+    g->taking_over = true;
+}
+
 bool guest_start(struct warden *w, struct cg_err *e)
 {
     struct guest *g = &w->guest;
+    if (w->config.restore)
+        take_over(g);
     for (unsigned i = 0; i < CG_COUNT(g->lines); i++)
         cg_buf_init(&g->lines[i], CG_LINK_WINDOW);
     if (w->fds.link < 0)
@@ -284,14 +347,15 @@ static void guest_down(struct warden *w, const struct cg_err *why)
 void guest_close(struct warden *w)
 {
     struct cg_err e = CG_ERR_INIT;
-    cg_fail(&e, CG_CLOSED, "the sandbox has ended");
+    cg_fail(&e, CG_CLOSED,
+            w->state == W_PAUSED ? "the sandbox is paused" : "the sandbox has ended");
     guest_down(w, &e);
 }
 
 void guest_second(struct warden *w)
 {
     struct guest *g = &w->guest;
-    if (g->link && g->hello && g->ping_sent == 0 && w->seconds % PING_SECONDS == 0)
+    if (g->link && g->hello && !w->freeze && g->ping_sent == 0 && w->seconds % PING_SECONDS == 0)
         send_ping(w);
 }
 

@@ -6,6 +6,8 @@
  *   tailing.c `events`: the record, live
  *   guest.c   the guest link (opener): hello, setup, pings, own streams
  *   observe.c what the guest saw, rewritten into the record
+ *   freeze.c  the guest held still: snapshots and pauses
+ *   golden.c  a guest out of a file, and into one
  *   life.c    states, start, stop, failure, the end
  *   secrets.c secrets, interception, redaction of the record
  *   status.c  the answer to `status`
@@ -49,7 +51,7 @@ struct down {
     struct cg_link_stream *s;
 };
 
-enum warden_state { W_PENDING, W_BOOTING, W_RUNNING, W_STOPPING, W_DESTROYED, W_ERROR };
+enum warden_state { W_PENDING, W_BOOTING, W_RUNNING, W_STOPPING, W_DESTROYED, W_ERROR, W_PAUSED };
 
 /* Streams on which the guest tells lines by itself. */
 enum { TELL_OBSERVE, TELL_PORTS, TELL_METRICS, GUEST_TELLINGS };
@@ -83,6 +85,11 @@ struct guest {
     int64_t clock_rtt; /* of the ping that gave it; 0: none yet */
     int64_t ping_sent;
     uint64_t ping_token;
+    uint64_t hold_token; /* of the ping behind which nothing goes out */
+    /* of a guest that was restored: RESET, then everything up to the nonce is skipped */
+    bool taking_over;
+    unsigned char nonce[CG_LINK_NONCE], tail[CG_LINK_NONCE], reset[CG_LINK_RESET];
+    size_t reset_left, skipped;
 };
 
 struct warden {
@@ -113,6 +120,8 @@ struct warden {
     char stop_reason[128];
     struct starter *starters;
     struct starter *stoppers;
+    struct starter *pausers;
+    struct freeze *freeze; /* NULL: the guest runs */
     int64_t stop_grace_ms;
     struct cg_err gone; /* why the guest's link or the VMM ended */
     int64_t gone_at;    /* when that is final: the VMM may yet tell more; 0: not gone */
@@ -166,6 +175,9 @@ CG_MUST_USE bool guest_start(struct warden *w, struct cg_err *e);
 void guest_second(struct warden *w);
 void guest_poweroff(struct warden *w, int64_t grace_ms);
 void guest_kick(struct warden *w);
+/* Held, nothing of a stream goes out; freeze_quiet is called when the guest has read all there is.
+ */
+void guest_hold(struct warden *w, bool held);
 void guest_close(struct warden *w);
 CG_MUST_USE bool guest_open(struct warden *w, struct down *d, const struct down_ops *ops,
                             struct cg_slice request, struct cg_err *e);
@@ -183,6 +195,10 @@ void life_start(struct warden *w, struct conn *c, struct cg_link_stream *s,
 void life_stop(struct warden *w, struct conn *c, struct cg_link_stream *s,
                const struct cg_json *request);
 void life_stop_now(struct warden *w, const char *reason);
+void life_pause(struct warden *w, struct conn *c, struct cg_link_stream *s,
+                const struct cg_json *request);
+void life_pause_failed(struct warden *w, const struct cg_err *why);
+void life_paused(struct warden *w); /* its state is in vm.state, durably */
 void life_up(struct warden *w);     /* the guest answered setup */
 void life_golden(struct warden *w); /* its state is in vm.state */
 /* The sandbox ends as `error`; safe to call from any callback, once counts. */
@@ -197,7 +213,18 @@ void warden_want_tick(struct warden *w);
 /* pass.c: what is left of streams when the loop has ended */
 void warden_drop_waiters(struct warden *w);
 
+/* freeze.c: the guest stands still, for a snapshot or a pause */
+void freeze_open(struct warden *w, struct conn *c, struct cg_link_stream *s,
+                 const struct cg_json *request);
+CG_MUST_USE bool freeze_pause(struct warden *w, struct cg_err *e);
+void freeze_quiet(struct warden *w);
+void freeze_tick(struct warden *w, int64_t now);
+void freeze_end(struct warden *w);
+void freeze_over(struct warden *w);     /* the guest runs again: what was saved is of the past */
+int64_t freeze_taken(struct warden *w); /* observe lines that came before the pause; -1: no pause */
+
 /* golden.c: a guest out of a file, and into one */
+extern const char state_name[];
 CG_MUST_USE bool golden_restore(struct warden *w, struct cg_err *e);
 void golden_hello(struct warden *w); /* the guest of make_golden has answered */
 void golden_tick(struct warden *w, int64_t now);

@@ -4,9 +4,11 @@
  *                         |                           |                 |
  *                         +-------- failure ----------+------> error <--+ (never: a stop ends)
  *
- * Whatever ends it, the last lines are made durable before anybody is answered, then the loop
- * ends. Failures are only noted where they happen (deep inside the link, say) and acted upon from
- * the tick. The keeper ends the VMM with the warden; asking the VMM to stop is the polite half. */
+ * A running one may also be paused: its state is saved, the warden ends, and the next warden of
+ * this sandbox restores it. Whatever ends it, the last lines are made durable before anybody is
+ * answered, then the loop ends. Failures are only noted where they happen (deep inside the link,
+ * say) and acted upon from the tick. The keeper ends the VMM with the warden; asking the VMM to
+ * stop is the polite half. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,8 +29,8 @@ struct starter {
 
 const char *life_state_name(const struct warden *w)
 {
-    static const char *const names[] = {"pending",  "pending",   "running",
-                                        "stopping", "destroyed", "error"};
+    static const char *const names[] = {"pending",   "pending", "running", "stopping",
+                                        "destroyed", "error",   "paused"};
     return names[w->state];
 }
 
@@ -215,7 +217,8 @@ void life_up(struct warden *w)
     w->started_wall = cg_wall_ns();
     llm_running(w, true);
     warden_active(w);
-    struct cg_jsonw *j = lifecycle(w, "started");
+    freeze_over(w);
+    struct cg_jsonw *j = lifecycle(w, w->config.same ? "resumed" : "started");
     status_guest(w, j);
     uint64_t seq = cg_record_end(w->record);
     cg_log(CG_LOG_INFO, CG_EVENT("sandbox.started"), CG_I("boot_ms", w->boot_ns / 1000000));
@@ -231,11 +234,41 @@ void life_golden(struct warden *w)
     answer_waiters(&w->starters, cg_slice_of("{}"));
 }
 
+/* --- pause --- */
+
+void life_pause(struct warden *w, struct conn *c, struct cg_link_stream *s,
+                const struct cg_json *request)
+{
+    struct cg_err e = CG_ERR_INIT;
+    const char *reason = cg_json_str(request, "reason");
+    if (!w->pausers && !freeze_pause(w, &e)) {
+        refuse(c, s, e.code, e.text);
+        return;
+    }
+    (void)cg_strlcpy(w->stop_reason, sizeof w->stop_reason, reason ? reason : "request");
+    add_waiter(&w->pausers, c, s);
+}
+
+void life_pause_failed(struct warden *w, const struct cg_err *why)
+{
+    CG_OWN(cg_drop_buf) struct cg_buf b;
+    cg_buf_init(&b, 4096);
+    error_write(&b, why->code, why->text);
+    answer_waiters(&w->pausers, cg_buf_slice(&b));
+}
+
+void life_paused(struct warden *w)
+{
+    w->state = W_PAUSED;
+    warden_want_tick(w);
+}
+
 /* --- failure --- */
 
 void life_fail(struct warden *w, int exit_code, const struct cg_err *why)
 {
-    if (w->state == W_ERROR || w->state == W_DESTROYED || w->state == W_STOPPING)
+    if (w->state == W_ERROR || w->state == W_DESTROYED || w->state == W_STOPPING ||
+        w->state == W_PAUSED)
         return;
     w->state = W_ERROR;
     w->error = *why;
@@ -280,6 +313,7 @@ static void no_boot(struct warden *w)
 
 static void last_lines(struct warden *w)
 {
+    freeze_end(w);
     guest_close(w); /* streams end, exits are recorded */
     llm_close(w);
     secrets_close(w);
@@ -294,6 +328,11 @@ static void last_lines(struct warden *w)
         console_write(w, j);
         cg_record_end(w->record);
         cg_record_tick(w->record, true);
+    } else if (w->state == W_PAUSED) {
+        cg_record_tick(w->record, true);
+        struct cg_jsonw *j = lifecycle(w, "paused");
+        cg_jsonw_kstr(j, "reason", w->stop_reason);
+        cg_record_end(w->record);
     } else {
         w->state = W_DESTROYED;
         cg_record_tick(w->record, true);
@@ -318,6 +357,7 @@ static void answer_all(struct warden *w)
     else
         error_write(&b, CG_CONFLICT, "the sandbox was stopped");
     answer_waiters(&w->starters, cg_buf_slice(&b));
+    answer_waiters(&w->pausers, w->state == W_PAUSED ? cg_slice_of("{}") : cg_buf_slice(&b));
     answer_waiters(&w->stoppers, w->state == W_ERROR ? cg_buf_slice(&b) : cg_slice_of("{}"));
     tailing_progress(w);
     w->over = true;
@@ -328,9 +368,10 @@ static void answer_all(struct warden *w)
 
 void life_stop_now(struct warden *w, const char *reason)
 {
-    if (w->state == W_STOPPING || w->state == W_DESTROYED || w->state == W_ERROR)
+    if (w->state == W_STOPPING || w->state == W_DESTROYED || w->state == W_ERROR ||
+        w->state == W_PAUSED)
         return;
-    bool up = w->guest.ready;
+    bool up = w->guest.ready && !w->freeze; /* a frozen guest hears nothing */
     (void)cg_strlcpy(w->stop_reason, sizeof w->stop_reason, reason);
     w->state = W_STOPPING;
     struct cg_jsonw *j = lifecycle(w, "stopping");
@@ -389,7 +430,7 @@ void life_tick(struct warden *w, int64_t now)
     } else if (w->final) {
         if (commit_idle(&w->commit) || now >= w->deadline)
             answer_all(w);
-    } else if (w->state == W_ERROR) {
+    } else if (w->state == W_ERROR || w->state == W_PAUSED) {
         last_lines(w);
     } else if (w->state == W_STOPPING) {
         stopping(w, now);
@@ -399,10 +440,12 @@ void life_tick(struct warden *w, int64_t now)
         tell_gone(w);
     } else if (w->state == W_BOOTING && w->deadline && now >= w->deadline) {
         no_boot(w);
+    } else {
+        freeze_tick(w, now);
     }
 }
 
 bool life_wants_tick(const struct warden *w)
 {
-    return w->state != W_PENDING && (w->state != W_RUNNING || w->gone_at);
+    return w->state != W_PENDING && (w->state != W_RUNNING || w->gone_at || w->freeze);
 }

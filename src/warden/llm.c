@@ -351,7 +351,7 @@ static bool replay_line(struct llm *l, const struct cg_record_line *line, struct
     struct cg_jsonw j;
     cg_buf_init(&b, 4096);
     cg_jsonw_init(&j, &b);
-    json_copy(cg_json_get(data, "row"), &j);
+    cg_jsonw_value(&j, cg_json_get(data, "row"));
     if (!cg_ledger_row_parse(cg_buf_slice(&b), &row, e) || !cg_ledger_replay(l->ledger, &row, e))
         return cg_wrap(e, "line %llu of the record", (unsigned long long)line->seq);
     l->last_call = CG_MAX(l->last_call, row.call);

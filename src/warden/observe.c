@@ -77,7 +77,7 @@ const struct field guest_port_fields[] = {F_INT("port"), F_TEXT("address"), F_IN
 
 static const char *const file_ops[] = {"create", "write",   "delete", "rename",   "mkdir", "rmdir",
                                        "link",   "symlink", "mknod",  "truncate", "chmod", "chown"};
-static const char *const gap_reasons[] = {"ring_full", "link_full", "detached"};
+static const char *const gap_reasons[] = {"ring_full", "link_full", "detached", "resume"};
 
 static const struct kind {
     const char *e;

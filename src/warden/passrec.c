@@ -102,7 +102,7 @@ bool pass_request(struct pass *p, const struct cg_json *o, struct cg_buf *out, s
         if (!v || cg_streq(f->name, "exec_id") || cg_streq(f->name, "env"))
             continue;
         cg_jsonw_key(&j, f->name);
-        json_copy(v, &j);
+        cg_jsonw_value(&j, v);
     }
     if (p->kind->record == KIND_COMMAND)
         cg_jsonw_kstr(&j, "exec_id", p->exec_id);

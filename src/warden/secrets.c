@@ -1,9 +1,14 @@
 #include "warden/secrets.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "base/fs.h"
 #include "intercept/intercept.h"
+
+static const char ca_name[] = "ca.key";
 
 #define BUNDLE "/etc/ssl/certs/ca-certificates.crt"
 
@@ -97,11 +102,42 @@ static void take(void *ctx, int fd, const struct cg_egress_peer *peer)
     cg_intercept_take(w->intercept, fd, peer);
 }
 
+static bool kept_ca(struct warden *w, struct cg_err *e)
+{
+    CG_OWN(cg_drop_fd) int fd = openat(w->fds.dir, ca_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    char text[CG_CA_KEPT];
+    if (!w->config.same || fd < 0)
+        return true;
+    ssize_t n = read(fd, text, sizeof text);
+    w->ca = n > 0 ? cg_ca_restore((struct cg_slice){text, (size_t)n}, e) : NULL;
+    explicit_bzero(text, sizeof text);
+    return w->ca != NULL;
+}
+
+bool secrets_keep_ca(const struct warden *w, struct cg_err *e)
+{
+    char text[CG_CA_KEPT];
+    size_t n = 0;
+    if (!w->ca)
+        return true;
+    CG_OWN(cg_drop_fd)
+    int fd =
+        openat(w->fds.dir, ca_name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    bool ok = fd >= 0 || cg_fail_sys(e, "create %s", ca_name);
+    ok = ok && cg_ca_keep(w->ca, text, &n, e) && cg_fd_write_full(fd, text, n, e) &&
+         (fsync(fd) == 0 || cg_fail_sys(e, "write %s", ca_name));
+    explicit_bzero(text, sizeof text);
+    return ok;
+}
+
 static bool begin(struct warden *w, const char *ca_pem, struct cg_err *e)
 {
     if (w->intercept)
         return true;
-    w->ca = cg_ca_create(w->config.id, e);
+    if (!kept_ca(w, e))
+        return false;
+    if (!w->ca)
+        w->ca = cg_ca_create(w->config.id, e);
     if (!w->ca)
         return false;
     const struct cg_intercept_options o = {.secrets = w->secrets,

@@ -14,6 +14,8 @@ CG_MUST_USE bool secrets_start(struct warden *w, const struct cg_json *request, 
 void secrets_write_setup(const struct warden *w, struct cg_jsonw *j);
 void secrets_second(struct warden *w);
 /* Before the record closes: interception ends. */
+/* For the warden that goes on after a pause: processes of the guest know this CA. */
+CG_MUST_USE bool secrets_keep_ca(const struct warden *w, struct cg_err *e);
 void secrets_close(struct warden *w);
 /* Wipes the values; nothing of the warden uses them any more. */
 void secrets_finish(struct warden *w);

@@ -122,7 +122,7 @@ static void status_write(const struct warden *w, struct cg_jsonw *j)
     cg_jsonw_obj_end(j);
     cg_jsonw_key(j, "isolation");
     if (w->config.isolation)
-        json_copy(w->config.isolation, j);
+        cg_jsonw_value(j, w->config.isolation);
     else
         cg_jsonw_null(j);
     cg_jsonw_obj_end(j);

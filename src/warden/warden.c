@@ -166,7 +166,7 @@ static void tell_opened(struct warden *w)
     cg_jsonw_obj_end(j);
     if (c->isolation) {
         cg_jsonw_key(j, "isolation");
-        json_copy(c->isolation, j);
+        cg_jsonw_value(j, c->isolation);
     }
     cg_record_end(w->record);
 }

@@ -6,7 +6,7 @@ import struct
 import threading
 import time
 
-HELLO, OPEN, ACCEPT, DATA, EOF, CREDIT, CONTROL, CLOSE, CANCEL, PING, PONG = range(1, 12)
+HELLO, OPEN, ACCEPT, DATA, EOF, CREDIT, CONTROL, CLOSE, CANCEL, PING, PONG, RESET = range(1, 13)
 WINDOW = 262144
 
 

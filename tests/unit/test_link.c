@@ -16,6 +16,8 @@ struct end {
     bool grant; /* give credit back at once */
     bool echo;  /* acceptor: send data back */
     struct cg_link_stream *stream;
+    uint64_t pong;
+    unsigned char nonce[CG_LINK_NONCE];
 };
 
 static void on_hello(void *ctx, const struct cg_json *hello)
@@ -85,7 +87,20 @@ static void on_close(void *ctx, struct cg_link_stream *s, const struct cg_json *
         cg_link_close(s, cg_slice_of("{}"));
 }
 
+static void on_pong(void *ctx, uint64_t token, int64_t peer)
+{
+    (void)peer;
+    ((struct end *)ctx)->pong = token;
+}
+
+static void on_reset(void *ctx, const unsigned char nonce[CG_LINK_NONCE])
+{
+    memcpy(((struct end *)ctx)->nonce, nonce, CG_LINK_NONCE);
+}
+
 static const struct cg_link_handlers handlers = {
+    .on_pong = on_pong,
+    .on_reset = on_reset,
     .on_hello = on_hello,
     .on_open = on_open,
     .on_accept = on_accept,
@@ -344,6 +359,50 @@ static void a_dead_transport_is_told_to_every_stream_once(void **state)
     stop(&a, &b);
 }
 
+static void held_streams_wait_and_a_ping_finds_the_other_side_at_the_end_of_a_frame(void **state)
+{
+    (void)state;
+    struct end a, b;
+    start(&a, &b);
+    struct cg_err e = CG_ERR_INIT;
+    struct cg_link_stream *s = cg_link_open(a.link, cg_slice_of("{\"kind\":\"x\"}"), NULL, &e);
+    settle(&a, &b);
+    assert_int_equal(cg_link_send(s, CG_LINK_STDIN, "before", 6), 6);
+    move(&a, &b, 3); /* in the middle of a frame */
+    cg_link_hold(a.link, true);
+    assert_int_equal(cg_link_send(s, CG_LINK_STDIN, "later", 5), 5);
+    cg_link_ping(a.link, 7);
+    settle(&a, &b);
+    assert_int_equal(a.pong, 7);
+    assert_int_equal(b.bytes, 6);
+    cg_link_hold(a.link, false);
+    settle(&a, &b);
+    assert_int_equal(b.bytes, 11);
+    stop(&a, &b);
+}
+
+static void a_reset_ends_every_stream_and_takes_nothing_more(void **state)
+{
+    (void)state;
+    struct end a, b;
+    start(&a, &b);
+    struct cg_err e = CG_ERR_INIT;
+    assert_non_null(cg_link_open(a.link, cg_slice_of("{\"kind\":\"x\"}"), NULL, &e));
+    settle(&a, &b);
+    unsigned char nonce[CG_LINK_NONCE], frame[CG_LINK_RESET];
+    memset(nonce, 0x5a, sizeof nonce);
+    cg_link_reset_frame(nonce, frame);
+    for (size_t i = 0; i < sizeof frame; i++)
+        assert_true(cg_link_feed(b.link, (const char *)frame + i, 1, &e));
+    assert_memory_equal(b.nonce, nonce, sizeof nonce);
+    assert_int_equal(b.closed, 1);
+    assert_true(cg_link_dead(b.link));
+    assert_false(cg_link_feed(b.link, "x", 1, &e));
+    assert_false(cg_link_feed(a.link, (const char *)frame, sizeof frame, &e)); /* to an opener */
+    assert_int_equal(e.code, CG_PROTOCOL);
+    stop(&a, &b);
+}
+
 static void random_traffic_in_random_cuts_arrives_whole(void **state)
 {
     (void)state;
@@ -385,6 +444,8 @@ int main(void)
         cmocka_unit_test(broken_rules_end_the_link_and_are_named),
         cmocka_unit_test(an_oversized_frame_is_refused_by_its_header_alone),
         cmocka_unit_test(a_dead_transport_is_told_to_every_stream_once),
+        cmocka_unit_test(held_streams_wait_and_a_ping_finds_the_other_side_at_the_end_of_a_frame),
+        cmocka_unit_test(a_reset_ends_every_stream_and_takes_nothing_more),
         cmocka_unit_test(random_traffic_in_random_cuts_arrives_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

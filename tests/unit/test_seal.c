@@ -173,7 +173,7 @@ static void rewrite(struct fixture *f, uint32_t segment,
     CG_OWN(cg_drop_free) char *text = cg_alloc((size_t)size + 1);
     assert_int_equal(cg_span_pread(s, text, (size_t)size, 0), (ssize_t)size);
     cg_span_close(s);
-    char *lines[400];
+    char *lines[400] = {NULL};
     size_t n = 0;
     for (const char *p = text; *p; p += strcspn(p, "\n") + 1)
         lines[n++] = cg_strndup(p, strcspn(p, "\n"));
@@ -262,6 +262,7 @@ static void edit_time(char **lines, size_t *n, unsigned at)
 
 static void edit_delete(char **lines, size_t *n, unsigned at)
 {
+    assert_true(at < *n);
     free(lines[at]);
     memmove(lines + at, lines + at + 1, (*n - at - 1) * sizeof *lines);
     --*n;
@@ -277,6 +278,7 @@ static void edit_swap(char **lines, size_t *n, unsigned at)
 
 static void edit_insert(char **lines, size_t *n, unsigned at)
 {
+    assert_true(at < *n);
     memmove(lines + at + 1, lines + at, (*n - at) * sizeof *lines);
     lines[at] = cg_strdup(lines[at + 1]);
     ++*n;

@@ -1,0 +1,216 @@
+/* Pause and resume. A paused sandbox is its directory: the disk, the saved guest (vm.state), the
+ * record, and pause.json, which the warden writes last and the next one removes when the guest runs
+ * again. So whoever finds a directory with pause.json and no keeper knows what it is, whatever was
+ * killed in between. It keeps its slot: its files belong to the slot's uid. */
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/fs.h"
+#include "base/log.h"
+#include "core/creation.h"
+
+enum { END_MS = 5000, POLL_MS = 20 };
+
+struct pausing {
+    struct cg_sandbox *sb;
+    struct cg_wcall call;
+    uv_timer_t timer;
+    int64_t deadline_ns; /* the keeper is killed then */
+};
+
+bool cg_pause_whole(const struct cg_sandbox *sb)
+{
+    CG_OWN(cg_drop_free) char *dir = cg_sandbox_dir(sb);
+    CG_OWN(cg_drop_free) char *facts = cg_format("%s/pause.json", dir);
+    CG_OWN(cg_drop_free) char *state = cg_format("%s/vm.state", dir);
+    return cg_fs_exists(facts) && cg_fs_exists(state);
+}
+
+/* --- pause --- */
+
+static void on_row(void *ctx, const struct cg_err *err)
+{
+    struct cg_sandbox *sb = ctx;
+    cg_log(CG_LOG_INFO, CG_EVENT("sandbox.paused"), CG_S("id", sb->id),
+           CG_S("reason", sb->pause_reason));
+    cg_sandbox_tell(sb, &sb->pause_waiters, err);
+}
+
+struct syncing {
+    uv_work_t work;
+    struct cg_sandbox *sb;
+    char *disk;
+    struct cg_err err;
+    bool ok;
+};
+
+static void sync_work(uv_work_t *work)
+{
+    struct syncing *n = CG_CONTAINER(work, struct syncing, work);
+    CG_OWN(cg_drop_fd) int fd = open(n->disk, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    n->ok = (fd >= 0 && fsync(fd) == 0) || cg_fail_sys(&n->err, "sync %s", n->disk);
+}
+
+static void synced(uv_work_t *work, int status)
+{
+    struct syncing *n = CG_CONTAINER(work, struct syncing, work);
+    struct cg_sandbox *sb = n->sb;
+    (void)status;
+    if (!n->ok)
+        cg_log(CG_LOG_ERROR, CG_EVENT("disk.sync_failed"), CG_S("id", sb->id), CG_E(&n->err));
+    free(n->disk);
+    free(n);
+    sb->pausing = false;
+    if (sb->destroying)
+        return;
+    sb->paused_wall = cg_wall_ns();
+    cg_sandbox_set_status(sb, CG_STATUS_PAUSED);
+    cg_sandbox_save(sb, on_row, sb);
+}
+
+void cg_pause_done(struct cg_sandbox *sb)
+{
+    if (!sb->pause_reason[0])
+        cg_strlcpy(sb->pause_reason, sizeof sb->pause_reason, "idle");
+    cg_wclient_destroy(sb->warden);
+    sb->warden = NULL;
+    sb->error = (struct cg_err)CG_ERR_INIT;
+    sb->pausing = true;
+    struct syncing *n = cg_alloc(sizeof *n);
+    CG_OWN(cg_drop_free) char *dir = cg_sandbox_dir(sb);
+    n->sb = sb;
+    n->disk = cg_format("%s/disk.img", dir);
+    uv_queue_work(sb->core->loop, &n->work, sync_work, synced);
+}
+
+static void free_pausing(uv_handle_t *h)
+{
+    free(CG_CONTAINER(h, struct pausing, timer));
+}
+
+static void finish(struct pausing *n)
+{
+    cg_wcall_forget(&n->call);
+    uv_close((uv_handle_t *)&n->timer, free_pausing);
+}
+
+/* Its warden has said that all is saved; its keeper ends now. */
+static void on_timer(uv_timer_t *timer)
+{
+    struct pausing *n = CG_CONTAINER(timer, struct pausing, timer);
+    struct cg_sandbox *sb = n->sb;
+    if (sb->status != CG_STATUS_RUNNING || sb->destroying) { /* the end of the keeper was told */
+        finish(n);
+        return;
+    }
+    if (sb->keeper_sock < 0 && !cg_keeper_lives(sb)) {
+        finish(n);
+        cg_pause_done(sb);
+        return;
+    }
+    if (cg_mono_ns() < n->deadline_ns)
+        return;
+    n->deadline_ns = cg_mono_ns() + (int64_t)END_MS * 1000000;
+    cg_jail_kill(sb);
+}
+
+static void on_answer(struct cg_wcall *call, const struct cg_json *result,
+                      const struct cg_err *error)
+{
+    struct pausing *n = CG_CONTAINER(call, struct pausing, call);
+    struct cg_sandbox *sb = n->sb;
+    (void)result;
+    if (error && !(error->code == CG_CLOSED && cg_pause_whole(sb))) {
+        struct cg_err e = *error;
+        sb->pausing = false;
+        sb->pause_reason[0] = '\0';
+        finish(n);
+        cg_wrap(&e, "pause sandbox %s", sb->id);
+        cg_sandbox_tell(sb, &sb->pause_waiters, &e);
+        return;
+    }
+    n->deadline_ns = cg_mono_ns() + (int64_t)END_MS * 1000000;
+    uv_timer_start(&n->timer, on_timer, 0, POLL_MS);
+}
+
+bool cg_core_pause(struct cg_sandbox *sb, const char *reason, cg_sandbox_done *done, void *ctx,
+                   struct cg_err *e)
+{
+    if (sb->status == CG_STATUS_PAUSED)
+        return cg_fail(e, CG_CONFLICT, "sandbox %s is paused already", sb->id);
+    if (!cg_sandbox_usable(sb, e))
+        return false;
+    if (sb->creating)
+        return cg_fail(e, CG_CONFLICT, "sandbox %s is not whole yet", sb->id);
+    if (sb->pausing) {
+        cg_sandbox_wait(&sb->pause_waiters, done, ctx);
+        return true;
+    }
+    char request[160];
+    cg_snprintf(request, sizeof request, "{\"kind\":\"pause\",\"reason\":\"%s\"}", reason);
+    struct pausing *n = cg_alloc(sizeof *n);
+    n->sb = sb;
+    n->call.on_close = on_answer;
+    if (!cg_wcall_open(sb->warden, &n->call, cg_slice_of(request), e)) {
+        free(n);
+        return false;
+    }
+    uv_timer_init(sb->core->loop, &n->timer);
+    sb->pausing = true;
+    cg_strlcpy(sb->pause_reason, sizeof sb->pause_reason, reason);
+    cg_sandbox_wait(&sb->pause_waiters, done, ctx);
+    return true;
+}
+
+/* --- resume --- */
+
+bool cg_core_resume(struct cg_sandbox *sb, cg_sandbox_done *done, void *ctx, struct cg_err *e)
+{
+    if (sb->core->stopping)
+        return cg_fail(e, CG_UNAVAILABLE, "the server is stopping");
+    if (sb->status != CG_STATUS_PAUSED)
+        return cg_fail(e, CG_CONFLICT, "sandbox %s is in state %s, not paused", sb->id,
+                       cg_status_name(sb->status));
+    if (sb->destroying)
+        return cg_fail(e, CG_CONFLICT, "sandbox %s is being ended", sb->id);
+    if (sb->creating) { /* somebody else woke it a moment ago */
+        cg_sandbox_wait(&sb->create_waiters, done, ctx);
+        return true;
+    }
+    cg_sandbox_wait(&sb->create_waiters, done, ctx);
+    cg_creation_resume(sb);
+    return true;
+}
+
+/* Its configuration is the one it was made with, but for where the guest comes from. */
+bool cg_pause_config(const struct cg_creation *n, const char *dir, struct cg_err *e)
+{
+    CG_OWN(cg_drop_free) char *path = cg_format("%s/config.json", dir);
+    CG_OWN(cg_drop_free) char *text = NULL;
+    size_t size = 0;
+    if (!cg_fs_slurp(path, 256 * 1024, &text, &size, e))
+        return false;
+    const struct cg_json_limits limits = {256 * 1024, 16, 8192};
+    CG_OWN(cg_drop_json)
+    struct cg_json *old = cg_json_parse((struct cg_slice){text, size}, &limits, e);
+    if (!old)
+        return cg_wrap(e, "read %s", path);
+    CG_OWN(cg_drop_buf) struct cg_buf b;
+    struct cg_jsonw w;
+    cg_buf_init(&b, 512 * 1024);
+    cg_jsonw_init(&w, &b);
+    cg_jsonw_obj(&w);
+    for (const struct cg_json *m = old->child; m; m = m->next) {
+        if (cg_slice_eq(m->key, "vm") || cg_slice_eq(m->key, "timeouts"))
+            continue;
+        cg_jsonw_keyn(&w, m->key.p, m->key.n);
+        cg_jsonw_value(&w, m);
+    }
+    cg_creation_write_vm(n, &w);
+    cg_jsonw_obj_end(&w);
+    if (b.full)
+        return cg_fail(e, CG_TOO_LARGE, "%s is too large", path);
+    return cg_fs_replace(path, b.p, b.n, 0644, e);
+}

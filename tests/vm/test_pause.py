@@ -1,0 +1,163 @@
+"""Pause and resume: nothing of the guest is lost, nothing runs meanwhile, and whoever is killed in between changes nothing."""
+
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+import product
+
+SHAPE = {"memory_mb": 256, "cpus": 1}
+
+
+@pytest.fixture(scope="module")
+def server():
+    with product.Server() as s:
+        yield s
+
+
+def pause(sandbox):
+    sandbox.server.api("POST", sandbox.path + "/pause")
+    assert sandbox.get()["status"] == "paused"
+
+
+def resume(sandbox):
+    sandbox.server.api("POST", sandbox.path + "/resume")
+    assert sandbox.get()["status"] == "running"
+
+
+def uid_processes(server, sandbox):
+    uid = (server.state / "sandboxes" / sandbox.id).stat().st_uid
+    return [p for p in os.listdir("/proc") if p.isdigit() and alive_uid(p) == uid]
+
+
+def alive_uid(pid):
+    try:
+        return os.stat(f"/proc/{pid}").st_uid
+    except OSError:
+        return None
+
+
+def test_processes_files_and_clock_go_on_where_they_were(server):
+    sandbox = server.create(**SHAPE)
+    sandbox.run("(i=0; while :; do i=$((i+1)); echo $i > /workspace/count; sleep 0.1; done) >/dev/null 2>&1 & echo started")
+    product.wait_for("it counts", lambda: int(sandbox.run("cat /workspace/count") or 0) > 3, 30)
+    boot_id, machine = sandbox.run("cat /proc/sys/kernel/random/boot_id"), sandbox.run("cat /etc/machine-id")
+    before = int(sandbox.run("cat /workspace/count"))
+    pause(sandbox)
+    assert uid_processes(server, sandbox) == [], "nothing of it runs on the host"
+    refused = server.call("POST", sandbox.path + "/exec", json={"command": "true"})
+    assert refused.status_code == 409 and "paused" in refused.text
+    resume(sandbox)
+    product.wait_for("it counts on", lambda: int(sandbox.run("cat /workspace/count") or 0) > before, 30)
+    assert sandbox.run("cat /proc/sys/kernel/random/boot_id") == boot_id
+    assert sandbox.run("cat /etc/machine-id") == machine
+    assert abs(int(sandbox.run("date +%s")) - int(os.popen("date +%s").read())) <= 3
+    assert sandbox.run("hostname") == sandbox.id
+    sandbox.run("echo more > /workspace/more; true")
+    product.wait_for("files are observed again", lambda: any(
+        e["data"].get("path") == "/workspace/more" for e in sandbox.events("file_op")), 30)
+    events = [e["data"].get("event") for e in sandbox.events("lifecycle")]
+    assert events[-3:] == ["paused", "reopened", "booting"] or "resumed" in events
+    assert events.index("paused") < events.index("resumed")
+    sandbox.destroy()
+
+
+def test_a_pause_survives_the_server_and_its_murder(server):
+    sandbox = server.create(**SHAPE)
+    sandbox.run("echo kept > /workspace/f; (sleep 1000 >/dev/null 2>&1 &)")
+    pause(sandbox)
+    server.kill(signal.SIGKILL)
+    server.start()
+    assert sandbox.get()["status"] == "paused" and sandbox.get()["pause_reason"] == "request"
+    resume(sandbox)
+    assert sandbox.run("cat /workspace/f; pgrep -c sleep") == "kept\n1"
+    sandbox.destroy()
+
+
+def test_a_server_killed_in_the_middle_of_a_pause_finds_it_running_or_paused(server):
+    for after in (0.0, 0.02, 0.1, 0.3):
+        sandbox = server.create(**SHAPE)
+        sandbox.run("echo kept > /workspace/f; sync")
+        asked = threading.Thread(target=lambda: suppressed(server.call, "POST", sandbox.path + "/pause"))
+        asked.start()
+        time.sleep(after)
+        server.kill(signal.SIGKILL)
+        asked.join()
+        time.sleep(1)
+        server.start()
+        product.wait_for("it is settled", lambda: sandbox.get()["status"] in ("running", "paused"), 20)
+        time.sleep(0.5)
+        if sandbox.get()["status"] == "paused":
+            resume(sandbox)
+        assert sandbox.run("cat /workspace/f") == "kept"
+        sandbox.destroy()
+
+
+def suppressed(call, *args):
+    try:
+        call(*args)
+    except Exception:  # the server was killed under it
+        pass
+
+
+def test_destroying_a_paused_one_leaves_its_record_and_nothing_else(server):
+    sandbox = server.create(**SHAPE)
+    pause(sandbox)
+    sandbox.destroy()
+    assert sandbox.get()["status"] == "destroyed"
+    assert not (server.state / "sandboxes" / sandbox.id).exists()
+    assert server.cli("verify", sandbox.id).returncode == 0
+    assert [e["data"]["event"] for e in sandbox.events("lifecycle")][-1] == "destroyed"
+
+
+def test_a_saved_guest_that_cannot_be_restored_boots_from_its_disk(server):
+    sandbox = server.create(**SHAPE)
+    sandbox.run("echo kept > /workspace/f; sync")
+    pause(sandbox)
+    state = server.state / "sandboxes" / sandbox.id / "vm.state"
+    with state.open("r+b") as f:
+        f.write(b"\0" * 8192)
+    resume(sandbox)
+    assert sandbox.run("cat /workspace/f") == "kept"
+    assert sandbox.run("echo new > /workspace/g && cat /workspace/g") == "new"
+    sandbox.destroy()
+
+
+def test_wrong_states_are_conflicts(server):
+    sandbox = server.create(**SHAPE)
+    assert server.call("POST", sandbox.path + "/resume").status_code == 409
+    pause(sandbox)
+    assert server.call("POST", sandbox.path + "/pause").status_code == 409
+    assert server.call("GET", sandbox.path + "/files?path=/").status_code == 409
+    sandbox.destroy()
+    assert server.call("POST", sandbox.path + "/pause").status_code == 409
+
+
+def test_no_write_is_lost_over_many_pauses(server):
+    sandbox = server.create(**SHAPE)
+    sandbox.run("(n=0; while :; do n=$((n+1)); echo $n; done | dd of=/workspace/log bs=64 oflag=sync >/dev/null 2>&1) "
+                ">/dev/null 2>&1 &")
+    for _ in range(8):
+        time.sleep(0.3)
+        pause(sandbox)
+        resume(sandbox)
+    sandbox.run("pkill dd; sleep 0.3; true")
+    numbers = sandbox.run("head -c -64 /workspace/log | sed '$d'").split()
+    assert numbers == [str(i + 1) for i in range(len(numbers))] and len(numbers) > 20
+    assert "0 errors" in sandbox.run("dmesg 2>/dev/null | grep -ci 'ext4.*error' | sed 's/$/ errors/'", user="root")
+    sandbox.destroy()
+
+
+def test_the_command_line_pauses_and_resumes(server):
+    sandbox = server.create(**SHAPE)
+    assert "Paused" in server.cli("pause", sandbox.id).stdout
+    assert "paused" in server.cli("status", sandbox.id).stdout
+    assert "Resumed" in server.cli("resume", sandbox.id).stdout
+    assert "Paused" in server.cli("sleep", sandbox.id).stdout
+    refused = server.cli("exec", sandbox.id, "--", "true", check=False)
+    assert refused.returncode != 0 and "caged resume" in refused.stderr
+    assert "Resumed" in server.cli("wake", sandbox.id).stdout
+    sandbox.destroy()

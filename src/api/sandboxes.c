@@ -191,8 +191,7 @@ static bool read_secrets(struct op *op, const struct cg_json *b, struct cg_spec 
                          struct cg_err *e)
 {
     const struct cg_json *names = cg_json_get(b, "secrets");
-    if (!names || names->type == CG_JSON_NULL ||
-        (names->type == CG_JSON_ARR && names->count == 0))
+    if (!names || names->type == CG_JSON_NULL || (names->type == CG_JSON_ARR && names->count == 0))
         return true;
     if (!cg_core_secrets_check(op->api->core, op->key->account, names, e))
         return false;

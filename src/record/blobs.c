@@ -126,11 +126,11 @@ static void sort_entries(struct cg_blobs *b)
 {
     if (b->map.count < 2)
         return;
-    struct entry **all = cg_alloc_array(
-        b->map.count, sizeof *all); // NOLINT(bugprone-sizeof-expression): an array of pointers
+    struct entry **all = cg_alloc_array(b->map.count, sizeof(struct entry *));
     size_t n = 0;
     for (struct entry *x = b->oldest; x; x = x->newer)
         all[n++] = x;
+    /* an array of pointers. NOLINTNEXTLINE(bugprone-sizeof-expression) */
     qsort(all, n, sizeof *all, by_age);
     b->oldest = b->newest = NULL;
     for (size_t i = 0; i < n; i++)

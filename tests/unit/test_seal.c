@@ -262,9 +262,9 @@ static void edit_time(char **lines, size_t *n, unsigned at)
 
 static void edit_delete(char **lines, size_t *n, unsigned at)
 {
-    assert_true(at < *n);
     free(lines[at]);
-    memmove(lines + at, lines + at + 1, (*n - at - 1) * sizeof *lines);
+    for (size_t i = at; i + 1 < *n; i++)
+        lines[i] = lines[i + 1];
     --*n;
 }
 
@@ -278,8 +278,8 @@ static void edit_swap(char **lines, size_t *n, unsigned at)
 
 static void edit_insert(char **lines, size_t *n, unsigned at)
 {
-    assert_true(at < *n);
-    memmove(lines + at + 1, lines + at, (*n - at) * sizeof *lines);
+    for (size_t i = *n; i > at; i--)
+        lines[i] = lines[i - 1];
     lines[at] = cg_strdup(lines[at + 1]);
     ++*n;
 }

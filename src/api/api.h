@@ -15,6 +15,7 @@ struct cg_api {
     bool loopback;
     struct api_stream *streams;     /* open event streams, for the server's end */
     struct api_terminal *terminals; /* open terminals */
+    struct dashboard *dashboard;    /* NULL until somebody asked for it */
 };
 
 /* Serves on a listening socket, taken over. */

@@ -6,6 +6,7 @@
 #include <strings.h>
 
 #include "api/api.h"
+#include "api/dashboard.h"
 #include "base/log.h"
 
 enum { WINDOW_S = 60, UNLIMITED = 1000000 };
@@ -311,6 +312,8 @@ static void on_request(void *ctx, struct cg_http_req *r)
         return;
     }
     const struct route *t = find_route(r, allow, sizeof allow);
+    if (!t && cg_dashboard_serve(&a->dashboard, a->core, r))
+        return;
     if (!t && allow[0]) {
         cg_http_add_header(r, "Allow", allow);
         api_refuse(r, 405, "method_not_allowed", "this path does not know that method; see Allow");
@@ -365,4 +368,6 @@ void cg_api_finish(struct cg_api *a)
 {
     cg_http_server_destroy(a->http);
     a->http = NULL;
+    cg_dashboard_destroy(a->dashboard);
+    a->dashboard = NULL;
 }

@@ -52,6 +52,12 @@ void cg_http_add_header(struct cg_http_req *r, const char *name, const char *val
     cg_buf_addf(&r->extra, "%s: %s\r\n", name, value);
 }
 
+/* Was it added for this reply? */
+static bool has_header(const struct cg_http_req *r, const char *name)
+{
+    return r->extra.n > 0 && memmem(r->extra.p, r->extra.n, name, strlen(name));
+}
+
 void cg_http_start(struct cg_http_req *r, int status, const char *type, int64_t length)
 {
     struct cg_http_conn *c = r->conn;
@@ -72,7 +78,9 @@ void cg_http_start(struct cg_http_req *r, int status, const char *type, int64_t 
     else if (length >= 0 && status != 204)
         cg_buf_addf(&head, "Content-Length: %lld\r\n", (long long)length);
     cg_buf_adds(&head, c->keep ? "" : "Connection: close\r\n");
-    cg_buf_adds(&head, "X-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n");
+    cg_buf_adds(&head, "X-Content-Type-Options: nosniff\r\n");
+    if (!has_header(r, "Cache-Control: "))
+        cg_buf_adds(&head, "Cache-Control: no-store\r\n");
     cg_buf_add(&head, r->extra.p, r->extra.n);
     cg_buf_adds(&head, "\r\n");
     CG_ASSERT(!head.full);

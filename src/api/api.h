@@ -112,6 +112,8 @@ api_handler api_content_get, api_content_put, api_raw_get, api_raw_put, api_arch
     api_archive_put;
 api_handler api_git_diff, api_logs, api_templates, api_events, api_ports, api_metrics, api_status;
 api_handler api_secrets, api_secrets_set, api_secrets_delete;
+api_handler api_sandbox_snapshots, api_snapshots_create, api_snapshots, api_snapshot,
+    api_snapshot_delete, api_snapshot_restore, api_sandbox_fork;
 api_handler api_not_yet;
 api_handler api_signup, api_login, api_logout, api_password;
 api_handler api_account_sessions, api_account_session_delete;

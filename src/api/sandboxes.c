@@ -7,6 +7,7 @@
 #include "base/money.h"
 #include "core/providers.h"
 #include "core/secrets.h"
+#include "core/snapshots.h"
 
 void api_sandboxes(struct op *op)
 {
@@ -33,21 +34,14 @@ void api_sandbox(struct op *op)
 /* Fields whose part of the product is not built: refused when set, never ignored. */
 static bool refuse_unbuilt(struct op *op, const struct cg_json *b)
 {
-    static const char *const unbuilt[] = {"packages",   "agents",        "persona_id",
-                                          "harness_id", "from_snapshot", "snapshot_id",
-                                          "timeout"};
+    static const char *const unbuilt[] = {"packages", "agents", "persona_id", "harness_id"};
     for (size_t i = 0; i < CG_COUNT(unbuilt); i++) {
         const struct cg_json *v = cg_json_get(b, unbuilt[i]);
         bool empty = !v || v->type == CG_JSON_NULL || (v->type == CG_JSON_ARR && v->count == 0) ||
                      (v->type == CG_JSON_INT && v->integer == 0) ||
                      (v->type == CG_JSON_STR && v->str.n == 0);
-        bool number = strcmp(unbuilt[i], "timeout") == 0;
         if (empty)
             continue;
-        if (number && (v->type < CG_JSON_INT || v->type > CG_JSON_NUM || v->number < 0)) {
-            op_problem(op, 400, "invalid", "%s must be a number that is not negative", unbuilt[i]);
-            return false;
-        }
         op_problem(op, 501, "not_available_yet",
                    "%s is not built yet in this version: leave it out", unbuilt[i]);
         return false;
@@ -204,6 +198,23 @@ static bool read_secrets(struct op *op, const struct cg_json *b, struct cg_spec 
     return true;
 }
 
+enum { IDLE_MAX_S = 30 * 86400 };
+
+static bool read_snapshot(struct op *op, const struct cg_json *b, const struct cg_snapshot **out,
+                          struct cg_err *e)
+{
+    const char *id = NULL;
+    if (!body_str(b, "snapshot_id", &id, e) ||
+        ((!id || !id[0]) && !body_str(b, "from_snapshot", &id, e)))
+        return false;
+    if (!id || !id[0])
+        return true;
+    *out = cg_snapshot_find(op->api->core, id);
+    if (*out && !(*out)->hidden && cg_streq((*out)->account, op->key->account))
+        return true;
+    return cg_fail(e, CG_NOT_FOUND, "there is no snapshot %.64s", id);
+}
+
 static bool read_spec(struct op *op, const struct cg_json *b, struct cg_spec *s, struct cg_err *e)
 {
     const struct cg_options *o = &op->api->core->options;
@@ -212,6 +223,24 @@ static bool read_spec(struct op *op, const struct cg_json *b, struct cg_spec *s,
     if (!body_str(b, "template", &template_name, e) || !body_int(b, "cpus", 0, 8, &cpus, e) ||
         !body_int(b, "memory_mb", 0, 8192, &memory, e) || !body_int(b, "disk_gb", 0, 50, &disk, e))
         return false;
+    const struct cg_snapshot *from = NULL;
+    if (!read_snapshot(op, b, &from, e))
+        return false;
+    if (from) {
+        if (template_name && template_name[0] && !cg_streq(template_name, from->template_name))
+            return cg_fail(e, CG_INVALID, "snapshot %s is of the template %s, not of %.64s",
+                           from->id, from->template_name, template_name);
+        cg_strlcpy(s->snapshot, sizeof s->snapshot, from->id);
+        template_name = from->template_name;
+        cpus = cpus ? cpus : from->cpus;
+        memory = memory ? memory : from->memory_mb;
+        disk = disk ? disk : from->disk_gb;
+        if (disk < from->disk_gb)
+            return cg_fail(e, CG_INVALID, "disk_gb must be %u at least: the snapshot has as much",
+                           from->disk_gb);
+        if (!cg_json_get(b, "env") && from->env_json)
+            s->env_json = cg_strdup(from->env_json);
+    }
     if (!template_name || !template_name[0])
         return cg_fail(e, CG_INVALID, "template is needed: GET /v1/templates lists them");
     if (memory && memory < 128)
@@ -221,8 +250,9 @@ static bool read_spec(struct op *op, const struct cg_json *b, struct cg_spec *s,
     s->cpus = cpus ? (uint32_t)cpus : o->default_cpus;
     s->memory_mb = memory ? (uint32_t)memory : o->default_memory_mb;
     s->disk_gb = disk ? (uint32_t)disk : o->default_disk_gb;
-    return check_network(b, e) && read_budget(b, s, e) && read_repo(b, s, e) &&
-           read_texts(b, s, e) && read_config(b, s, e) && read_secrets(op, b, s, e);
+    return body_int(b, "timeout", 0, IDLE_MAX_S, &s->timeout_s, e) && check_network(b, e) &&
+           read_budget(b, s, e) && read_repo(b, s, e) && read_texts(b, s, e) &&
+           read_config(b, s, e) && read_secrets(op, b, s, e);
 }
 
 static void on_created(void *ctx, struct cg_sandbox *sb, const struct cg_err *err)

@@ -57,6 +57,15 @@ const struct cg_verb cg_verbs[] = {
      "caged pause cage-k3v9q2m7xa", verb_pause},
     {"resume", "wake", "<id>...", "let paused sandboxes go on", "", "caged resume cage-k3v9q2m7xa",
      verb_resume},
+    {"snapshot", NULL, "create|list|show|restore|delete ...",
+     "keep the files of a sandbox, and go back to them",
+     "--name --description --memory --to --json",
+     "caged snapshot create cage-k3v9q2m7xa --name before-refactor\n"
+     "caged snapshot restore snap-k3v9q2m7xa\n"
+     "caged up --from-snapshot snap-k3v9q2m7xa",
+     verb_snapshot},
+    {"fork", NULL, "[-n N] [--name NAME] <id>", "live copies of a sandbox, memory and all",
+     "-n --count --name --json", "caged fork cage-k3v9q2m7xa -n 3", verb_fork},
     {"destroy", "rm", "[--force] <id>...", "end sandboxes; only their records stay", "--force",
      "caged destroy cage-k3v9q2m7xa", verb_destroy},
     {"budget", NULL, "<id> [set DOLLARS|none]", "what a sandbox has spent and may spend", "",

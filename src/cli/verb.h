@@ -40,6 +40,8 @@ int verb_export(int argc, char **argv);
 int verb_secrets(int argc, char **argv);
 int verb_cp(int argc, char **argv);
 int verb_destroy(int argc, char **argv);
+int verb_snapshot(int argc, char **argv);
+int verb_fork(int argc, char **argv);
 int verb_pause(int argc, char **argv);
 int verb_resume(int argc, char **argv);
 int verb_doctor(int argc, char **argv);

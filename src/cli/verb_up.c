@@ -53,11 +53,11 @@ static bool apply_flags(struct wish *w, struct cg_err *e)
 {
     const struct {
         const char *flag, *value;
-    } later[] = {{"--agents", w->agents},
-                 {"--packages", w->packages},
-                 {"--allowlist", w->allowlist},
-                 {"--timeout", w->timeout},
-                 {"--from-snapshot", w->from_snapshot}};
+    } later[] = {
+        {"--agents", w->agents},
+        {"--packages", w->packages},
+        {"--allowlist", w->allowlist},
+    };
     for (size_t i = 0; i < CG_COUNT(later); i++) {
         if (later[i].value)
             return cg_fail(e, CG_UNSUPPORTED, "%s: this part is not built yet in this version",
@@ -83,7 +83,8 @@ static bool apply_flags(struct wish *w, struct cg_err *e)
     }
     if (w->budget && !cg_money_parse(cg_slice_of(w->budget), &p->budget_nusd, e))
         return cg_wrap(e, "--budget");
-    return to_number("--cpus", w->cpus, 8, &p->cpus, e) &&
+    return to_number("--timeout", w->timeout, 2592000, &p->timeout_s, e) &&
+           to_number("--cpus", w->cpus, 8, &p->cpus, e) &&
            to_number("--memory", w->memory, 8192, &p->memory_mb, e) &&
            to_number("--disk", w->disk, 50, &p->disk_gb, e);
 }
@@ -123,7 +124,7 @@ static bool read_wish(int argc, char **argv, bool with_file, struct wish *w, str
         return false;
     if (!apply_flags(w, e))
         return false;
-    if (!w->p.template_name)
+    if (!w->p.template_name && !w->from_snapshot)
         w->p.template_name = cg_strdup("minimal");
     return true;
 }
@@ -153,6 +154,7 @@ static bool write_body(const struct wish *w, bool local, struct cg_buf *b)
     } texts[] = {{"template", p->template_name},
                  {"network_mode", p->network_mode},
                  {"name", w->name},
+                 {"snapshot_id", w->from_snapshot},
                  {"repo_branch", p->repo_branch},
                  {"repo_commit", p->repo_commit},
                  {"repo_subdir", p->repo_subdir},
@@ -167,6 +169,8 @@ static bool write_body(const struct wish *w, bool local, struct cg_buf *b)
     cg_jsonw_kint(&j, "cpus", p->cpus);
     cg_jsonw_kint(&j, "memory_mb", p->memory_mb);
     cg_jsonw_kint(&j, "disk_gb", p->disk_gb);
+    if (p->timeout_s > 0)
+        cg_jsonw_kint(&j, "timeout", p->timeout_s);
     if (p->budget_nusd > 0)
         cg_jsonw_knum(&j, "budget", cg_money_usd(p->budget_nusd));
     if (p->repo_url && !local)

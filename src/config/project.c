@@ -229,8 +229,7 @@ static bool read_key(struct reader *r, const char *key, const yaml_node_t *k, co
     if (strcmp(key, "disk") == 0 || strcmp(key, "resources.disk") == 0)
         return read_disk(r, key, v);
     if (strcmp(key, "timeout") == 0) {
-        int seconds = 0;
-        return read_number(r, key, v, 2592000, &seconds) && (seconds == 0 || not_yet(r, key, v));
+        return read_number(r, key, v, 2592000, &p->timeout_s);
     }
     if (strcmp(key, "budget") == 0) {
         struct cg_err why = CG_ERR_INIT;

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "core/creation.h"
 #include "core/golden.h"
+#include "core/snapshots.h"
 #include "jail/jail.h"
 
 enum { SWEEP_MS = 5000, SWEEP_STEP_MS = 20 };
@@ -215,6 +216,8 @@ bool cg_core_start(struct cg_core *c, struct cg_err *e)
         return false;
     c->store = cg_store_open(c->loop, path, e);
     if (!c->store)
+        return false;
+    if (!cg_snapshots_start(c, e))
         return false;
     cg_golden_start(c);
     return cg_seals_start(c, e);

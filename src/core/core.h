@@ -49,6 +49,7 @@ struct cg_spec {
     char *secrets_json; /* an array of names, or NULL */
     char *config_json;  /* {"source","raw"} of the client, or NULL */
     bool defer_init; /* the client runs init later (POST …/init), after it has uploaded files */
+    char snapshot[CG_ID_TEXT]; /* it is made of; empty: of the template */
     int64_t timeout_s;
     bool has_budget;
     int64_t budget_nusd;
@@ -91,6 +92,7 @@ struct cg_sandbox {
     bool creating;         /* until init has run */
     bool helper;           /* of nobody and in no list: a golden snapshot is made of it */
     bool restored;         /* it came out of a golden snapshot */
+    bool snapshotting;     /* a snapshot of it, or a restore into it, is under way */
     bool pausing;          /* its warden saves it */
     char pause_reason[32]; /* "request", "idle", …; of the present pause */
     int64_t paused_wall;   /* when it was paused last */

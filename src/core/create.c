@@ -18,11 +18,13 @@
 #include "base/command.h"
 #include "base/fs.h"
 #include "base/log.h"
+#include "core/copy.h"
 #include "core/core.h"
 #include "core/creation.h"
 #include "core/golden.h"
 #include "core/providers.h"
 #include "core/secrets.h"
+#include "core/snapshots.h"
 #include "jail/jail.h"
 
 enum { PIDS_MAX = 256, PROBE_WAIT_MS = 60000, NET_MAX = 32, RESTORE_MS = 20000 };
@@ -41,6 +43,8 @@ static void drop_fds(struct cg_creation *n)
 
 static void drop_creation(struct cg_creation *n)
 {
+    if (n->snapshot)
+        n->snapshot->users--;
     drop_fds(n);
     cg_drop_fd(&n->ram);
     cg_buf_finish(&n->tail);
@@ -78,6 +82,11 @@ static bool admit(struct cg_core *c, const struct cg_spec *s, struct cg_err *e)
     if (n >= CG_MIN(c->options.max_sandboxes, (uint32_t)CG_SLOTS))
         return cg_fail(e, CG_LIMIT, "%u sandboxes exist already, limits.sandboxes is %u", n,
                        c->options.max_sandboxes);
+    const struct cg_snapshot *from = s->snapshot[0] ? cg_snapshot_find(c, s->snapshot) : NULL;
+    if (s->snapshot[0] && !from)
+        return cg_fail(e, CG_NOT_FOUND, "there is no snapshot %s", s->snapshot);
+    if (from && !cg_snapshot_usable(from, e))
+        return false;
     struct cg_image image = {0};
     if (!cg_image_resolve(&c->images, s->template_name, &image, e))
         return false;
@@ -106,6 +115,9 @@ static struct cg_creation *new_creation(struct cg_core *c, struct cg_spec *spec)
     for (unsigned i = 0; i < CG_JAIL_FD_MAX; i++)
         n->fds[i] = -1;
     n->ram = -1;
+    n->snapshot = spec->snapshot[0] ? cg_snapshot_find(c, spec->snapshot) : NULL;
+    if (n->snapshot)
+        n->snapshot->users++;
     n->working = true; /* until the files are made: nobody may free it before */
     sb->work = n;
     return n;
@@ -119,6 +131,7 @@ void cg_creation_resume(struct cg_sandbox *sb)
         n->fds[i] = -1;
     n->ram = -1;
     n->working = n->resume = true;
+    n->cold = !cg_pause_whole(sb); /* only its disk was kept */
     sb->work = n;
     sb->creating = true;
     start_work(n);
@@ -183,13 +196,14 @@ static void write_env(const struct cg_sandbox *sb, const struct cg_image *image,
 
 void cg_creation_write_vm(const struct cg_creation *n, struct cg_jsonw *w)
 {
-    bool restore = n->golden || (n->resume && !n->cold);
+    bool restore = n->golden || n->saved || (n->resume && !n->cold);
+    bool same = n->resume && !n->cold && !cg_pause_of_other(n->sb);
     cg_jsonw_key(w, "vm");
     cg_jsonw_obj(w);
     cg_jsonw_kbool(w, "restore", restore);
-    cg_jsonw_kbool(w, "same", n->resume && !n->cold);
+    cg_jsonw_kbool(w, "same", same);
     cg_jsonw_kbool(w, "make_golden", n->sb->helper);
-    cg_jsonw_kbool(w, "without_ram", n->golden || n->sb->helper);
+    cg_jsonw_kbool(w, "without_ram", n->golden || (n->sb->helper && !n->saved));
     cg_jsonw_obj_end(w);
     if (!restore)
         return;
@@ -210,6 +224,7 @@ static bool write_config(struct cg_creation *n, const struct cg_image *image, co
     cg_jsonw_init(&w, &b);
     cg_jsonw_obj(&w);
     cg_jsonw_kint(&w, "v", 1);
+    cg_jsonw_kint(&w, "idle_s", sb->spec.timeout_s);
     cg_jsonw_kstr(&w, "id", sb->id);
     cg_jsonw_kstr(&w, "account", sb->account);
     cg_jsonw_kstr(&w, "template", sb->spec.template_name);
@@ -266,7 +281,7 @@ static bool open_files(struct cg_creation *n, const struct cg_image *image, cons
     CG_OWN(cg_drop_free) char *console = cg_format("%s/console.log", dir);
     CG_OWN(cg_drop_free) char *log = cg_format("%s/warden.log", dir);
     CG_OWN(cg_drop_free) char *control = cg_format("%s/w.sock", run);
-    if (!n->golden && !n->resume &&
+    if (!n->golden && !n->resume && !n->snapshot &&
         !cg_image_make_writable(&n->sb->core->images, disk, (int64_t)n->sb->spec.disk_gb << 30, e))
         return false;
     bool ok = open_fd(n, CG_JAIL_FD_DIR, dir, O_RDONLY | O_DIRECTORY, e) &&
@@ -308,6 +323,28 @@ static bool check_base(const struct cg_sandbox *sb, struct cg_err *e)
                sb->spec.template_name, sb->id);
 }
 
+/* The disk, and the memory unless it is not wanted or of another shape. */
+static bool place_snapshot(struct cg_creation *n, const char *dir, struct cg_err *e)
+{
+    const struct cg_sandbox *sb = n->sb;
+    const struct cg_snapshot *s = n->snapshot;
+    bool memory =
+        s->memory && !n->cold && s->cpus == sb->spec.cpus && s->memory_mb == sb->spec.memory_mb;
+    cg_strlcpy(n->golden_key, sizeof n->golden_key, s->id);
+    n->golden = memory && !sb->helper && cg_golden_take(n, dir);
+    if (n->golden)
+        return true;
+    CG_OWN(cg_drop_free) char *disk_from = cg_snapshot_path(sb->core, s, "disk.img");
+    CG_OWN(cg_drop_free) char *state_from = cg_snapshot_path(sb->core, s, "vm.state");
+    CG_OWN(cg_drop_free) char *disk = cg_format("%s/disk.img", dir);
+    CG_OWN(cg_drop_free) char *state = cg_format("%s/vm.state", dir);
+    n->saved = memory;
+    /* a link: it is read only, and removed when the guest runs */
+    return cg_copy_file(disk_from, disk, 0600, (off_t)sb->spec.disk_gb << 30, e) &&
+           (!memory || link(state_from, state) == 0 || cg_fail_sys(e, "link %s", state)) &&
+           (!sb->helper || cg_golden_prepare(n, e));
+}
+
 static bool prepare(struct cg_creation *n, struct cg_err *e)
 {
     struct cg_sandbox *sb = n->sb;
@@ -326,6 +363,9 @@ static bool prepare(struct cg_creation *n, struct cg_err *e)
     }
     if (n->resume) {
         ok = check_base(sb, e) && cg_pause_config(n, dir, e);
+    } else if (n->snapshot) {
+        cg_sandbox_text(&sb->base_path, n->snapshot->base_path);
+        ok = check_base(sb, e) && place_snapshot(n, dir, e) && write_config(n, &image, dir, e);
     } else {
         cg_sandbox_text(&sb->base_path, image.template.base_path);
         cg_golden_key(n, &image);
@@ -396,8 +436,9 @@ static bool ask_jail(struct cg_creation *n, struct cg_err *e)
     fill_net(&r, &c->options.network);
     bool with_ram = n->fds[CG_JAIL_FD_RAM] >= 0;
     if (with_ram)
-        r.flags = CG_JAIL_WITH_RAM | (n->golden ? CG_JAIL_INCOMING : CG_JAIL_RAM_SHARED);
-    else if (n->resume && !n->cold)
+        r.flags = CG_JAIL_WITH_RAM | (n->golden ? CG_JAIL_INCOMING : CG_JAIL_RAM_SHARED) |
+                  (n->saved ? CG_JAIL_INCOMING : 0);
+    else if (n->saved || (n->resume && !n->cold))
         r.flags = CG_JAIL_INCOMING;
     n->fds[CG_JAIL_FD_REPLY] = pair[1];
     bool ok = cg_jail_send(c->broker, &r, n->fds, with_ram ? CG_JAIL_FD_MAX : CG_JAIL_FD_COUNT, e);
@@ -478,7 +519,7 @@ static void begin_again(struct cg_creation *n, const struct cg_err *why)
 {
     struct cg_sandbox *sb = n->sb;
     cg_log(CG_LOG_WARN, CG_EVENT("golden.restore_failed"), CG_S("id", sb->id), CG_E(why));
-    if (!n->resume)
+    if (n->golden)
         cg_golden_broken(sb->core, n->golden_key);
     n->again = true;
     cg_jail_kill(sb);
@@ -548,7 +589,7 @@ void cg_creation_keeper_gone(struct cg_sandbox *sb, const struct cg_err *why)
         cg_creation_failed(sb, why);
         return;
     }
-    n->again = n->golden = false;
+    n->again = n->golden = n->saved = false;
     n->cold = n->working = true;
     sb->error = (struct cg_err)CG_ERR_INIT;
     sb->jail_cause = 0;
@@ -586,8 +627,8 @@ static void on_booted(struct cg_wcall *call, const struct cg_json *result,
 {
     struct cg_creation *n = CG_CONTAINER(call, struct cg_creation, call);
     (void)result;
-    bool restores = n->golden || (n->resume && !n->cold);
-    if (error && restores && !n->sb->doomed && !n->again) {
+    bool restores = n->golden || n->saved || (n->resume && !n->cold);
+    if (error && restores && !n->sb->helper && !n->sb->doomed && !n->again) {
         begin_again(n, error);
         return;
     }
@@ -596,14 +637,14 @@ static void on_booted(struct cg_wcall *call, const struct cg_json *result,
         uv_queue_work(n->sb->core->loop, &n->work, keep_work, kept);
         return;
     }
-    n->sb->restored = n->resume ? n->sb->restored : n->golden;
+    n->sb->restored = n->resume ? n->sb->restored : n->golden || n->saved;
     if (error) {
         struct cg_err e = *error;
         cg_wrap(&e, "start the guest");
         fail(n, &e);
         return;
     }
-    if (n->resume)
+    if (n->resume || n->snapshot)
         cg_creation_running(n);
     else
         cg_creation_clone(n);
@@ -617,7 +658,7 @@ static void on_running_saved(void *ctx, const struct cg_err *err)
         return; /* it ended meanwhile */
     if (err)
         fail(n, err);
-    else if (n->resume)
+    else if (n->resume || n->snapshot)
         cg_creation_done(n);
     else
         cg_creation_init(n);
@@ -674,7 +715,7 @@ static void on_done_saved(void *ctx, const struct cg_err *err)
 void cg_creation_done(struct cg_creation *n)
 {
     struct cg_sandbox *sb = n->sb;
-    CG_OWN(cg_drop_free) char *key = cg_strdup(sb->restored ? "" : n->golden_key);
+    CG_OWN(cg_drop_free) char *key = cg_strdup(sb->restored || n->snapshot ? "" : n->golden_key);
     sb->creating = false;
     sb->work = NULL;
     drop_creation(n);

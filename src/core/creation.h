@@ -16,6 +16,8 @@ struct cg_creation {
     int fds[CG_JAIL_FD_MAX];
     int ram;                        /* a golden snapshot's memory while it is made; -1: none */
     char golden_key[CG_GOLDEN_KEY]; /* of its shape, once the files are prepared */
+    bool saved;                     /* it is restored from a snapshot, with memory */
+    struct cg_snapshot *snapshot;   /* it is made of; NULL: of the template */
     bool golden;                    /* it is restored from there */
     bool cold;                      /* it must not be: that failed */
     bool again;                     /* its keeper ends, then it begins anew, cold */
@@ -45,7 +47,8 @@ void cg_creation_resume(struct cg_sandbox *sb);
 CG_MUST_USE bool cg_pause_config(const struct cg_creation *n, const char *dir, struct cg_err *e);
 /* Its directory holds a whole saved guest: it was paused, by whomever. */
 bool cg_pause_whole(const struct cg_sandbox *sb);
-void cg_pause_done(struct cg_sandbox *sb); /* its keeper is gone, as it should */
+bool cg_pause_of_other(const struct cg_sandbox *sb); /* the saved guest is a snapshot of another */
+void cg_pause_done(struct cg_sandbox *sb);           /* its keeper is gone, as it should */
 void cg_creation_write_vm(const struct cg_creation *n, struct cg_jsonw *w);
 bool cg_keeper_lives(const struct cg_sandbox *sb);
 

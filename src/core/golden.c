@@ -11,6 +11,7 @@
 
 #include "base/fs.h"
 #include "base/log.h"
+#include "core/copy.h"
 
 enum { HELD_MAX = 8, STATE_MAX = 64 << 20 };
 
@@ -48,38 +49,6 @@ void cg_golden_key(struct cg_creation *n, const struct cg_image *image)
 }
 
 /* --- memory --- */
-
-static bool copy_sparse(int from, int to, struct cg_err *e)
-{
-    static const size_t block_size = 1 << 20;
-    CG_OWN(cg_drop_free) char *block = cg_alloc(block_size);
-    for (off_t at = 0;;) {
-        off_t data = lseek(from, at, SEEK_DATA);
-        if (data < 0)
-            return true; /* nothing but a hole is left */
-        off_t hole = lseek(from, data, SEEK_HOLE);
-        for (at = data; at < hole;) {
-            size_t want = CG_MIN(block_size, (size_t)(hole - at));
-            ssize_t n = pread(from, block, want, at);
-            if (n <= 0 || pwrite(to, block, (size_t)n, at) != n)
-                return cg_fail_sys(e, "copy a golden snapshot");
-            at += n;
-        }
-    }
-}
-
-static bool copy_file(const char *from, const char *to, mode_t mode, off_t size, struct cg_err *e)
-{
-    CG_OWN(cg_drop_fd) int in = open(from, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    CG_OWN(cg_drop_fd) int out = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
-    struct stat st;
-    if (in < 0 || out < 0 || fstat(in, &st) != 0)
-        return cg_fail_sys(e, "copy %s", in < 0 ? from : to);
-    if (!copy_sparse(in, out, e))
-        return false;
-    return (ftruncate(out, size ? size : st.st_size) == 0 && fchmod(out, mode) == 0) ||
-           cg_fail_sys(e, "copy %s", to);
-}
 
 static int new_ram(uint64_t bytes, struct cg_err *e)
 {
@@ -160,7 +129,7 @@ static int load_ram(const struct cg_creation *n, struct cg_err *e)
         return -1;
     }
     int fd = new_ram(bytes, e);
-    if (fd >= 0 && copy_sparse(from, fd, e) && seal(fd, e))
+    if (fd >= 0 && cg_copy_sparse(from, fd, e) && seal(fd, e))
         return fd;
     cg_drop_fd(&fd);
     return -1;
@@ -185,7 +154,7 @@ static bool take(struct cg_creation *n, const char *dir, struct cg_err *e)
     }
     /* the sandbox reads the state, and whoever owns its directory may replace it: a link to what
      * only the server can write costs nothing */
-    if (ram < 0 || !copy_file(disk_from, disk, 0600, (off_t)sb->spec.disk_gb << 30, e) ||
+    if (ram < 0 || !cg_copy_file(disk_from, disk, 0600, (off_t)sb->spec.disk_gb << 30, e) ||
         (link(state_from, state) != 0 && !cg_fail_sys(e, "link %s", state)))
         return false;
     n->fds[CG_JAIL_FD_RAM] = CG_MOVE_FD(ram);
@@ -234,7 +203,7 @@ static bool write_ram(int ram, const char *path, struct cg_err *e)
     struct stat st;
     if (to < 0 || fstat(ram, &st) != 0)
         return cg_fail_sys(e, "create %s", path);
-    return copy_sparse(ram, to, e) &&
+    return cg_copy_sparse(ram, to, e) &&
            ((ftruncate(to, st.st_size) == 0 && fsync(to) == 0) || cg_fail_sys(e, "write %s", path));
 }
 
@@ -261,8 +230,9 @@ static bool fill(const struct cg_creation *n, const char *to, struct cg_err *e)
     CG_OWN(cg_drop_free) char *ram = cg_format("%s/ram", to);
     CG_OWN(cg_drop_free) char *meta = cg_format("%s/meta.json", to);
     /* copies: the originals were a sandbox's, and uids are given out again */
-    return copy_file(disk_from, disk, 0600, 0, e) && copy_file(state_from, state, 0644, 0, e) &&
-           write_ram(n->ram, ram, e) && write_meta(n, meta, e);
+    return cg_copy_file(disk_from, disk, 0600, 0, e) &&
+           cg_copy_file(state_from, state, 0644, 0, e) && write_ram(n->ram, ram, e) &&
+           write_meta(n, meta, e);
 }
 
 bool cg_golden_keep(struct cg_creation *n, struct cg_err *e)
@@ -302,6 +272,46 @@ void cg_golden_want(struct cg_core *c, const char *key, const struct cg_spec *li
     g.helper = cg_core_create_helper(c, &spec, on_made, c, &e);
     if (!g.helper)
         cg_log(CG_LOG_WARN, CG_EVENT("golden.refused"), CG_E(&e));
+}
+
+/* --- of a snapshot --- */
+
+struct turning {
+    void (*done)(void *ctx, const struct cg_err *err);
+    void *ctx;
+};
+
+static void on_turned(void *ctx, struct cg_sandbox *sb, const struct cg_err *err)
+{
+    struct turning *t = ctx;
+    (void)sb;
+    t->done(t->ctx, err);
+    free(t);
+}
+
+bool cg_golden_of_snapshot(struct cg_core *c, const struct cg_snapshot *s,
+                           void (*done)(void *ctx, const struct cg_err *err), void *ctx)
+{
+    struct cg_err e = CG_ERR_INIT;
+    struct cg_spec spec = {.cpus = s->cpus, .memory_mb = s->memory_mb, .disk_gb = s->disk_gb};
+    if (!g.started || !s->memory)
+        return false;
+    struct turning *t = cg_alloc(sizeof *t);
+    *t = (struct turning){done, ctx};
+    cg_strlcpy(spec.template_name, sizeof spec.template_name, s->template_name);
+    cg_strlcpy(spec.snapshot, sizeof spec.snapshot, s->id);
+    if (cg_core_create_helper(c, &spec, on_turned, t, &e))
+        return true;
+    cg_log(CG_LOG_WARN, CG_EVENT("golden.refused"), CG_E(&e));
+    free(t);
+    return false;
+}
+
+void cg_golden_drop(struct cg_core *c, const char *key)
+{
+    CG_OWN(cg_drop_free) char *path = path_of(c, key, NULL);
+    let_go(key);
+    (void)!cg_fs_remove_tree(path, NULL);
 }
 
 /* --- start --- */

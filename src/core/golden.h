@@ -13,6 +13,7 @@
 #define CG_CORE_GOLDEN_H
 
 #include "core/creation.h"
+#include "core/snapshots.h"
 
 enum { CG_GOLDEN_DISK_GB = 1 };
 
@@ -34,5 +35,12 @@ CG_MUST_USE bool cg_golden_keep(struct cg_creation *n, struct cg_err *e);
 void cg_golden_want(struct cg_core *c, const char *key, const struct cg_spec *like);
 /* A restore from it failed: it is removed, and made anew at the next wish. */
 void cg_golden_broken(struct cg_core *c, const char *key);
+
+/* A snapshot with memory becomes a golden one whose key is its id, for the sandboxes of a fork;
+ * false when it cannot. cg_golden_drop ends it. */
+CG_MUST_USE bool cg_golden_of_snapshot(struct cg_core *c, const struct cg_snapshot *s,
+                                       void (*done)(void *ctx, const struct cg_err *err),
+                                       void *ctx);
+void cg_golden_drop(struct cg_core *c, const char *key);
 
 #endif

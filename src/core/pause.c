@@ -28,6 +28,17 @@ bool cg_pause_whole(const struct cg_sandbox *sb)
     return cg_fs_exists(facts) && cg_fs_exists(state);
 }
 
+bool cg_pause_of_other(const struct cg_sandbox *sb)
+{
+    CG_OWN(cg_drop_free) char *dir = cg_sandbox_dir(sb);
+    CG_OWN(cg_drop_free) char *path = cg_format("%s/pause.json", dir);
+    CG_OWN(cg_drop_free) char *text = NULL;
+    if (!cg_fs_slurp(path, 4096, &text, NULL, NULL))
+        return false;
+    CG_OWN(cg_drop_json) struct cg_json *j = cg_json_parse(cg_slice_of(text), NULL, NULL);
+    return cg_json_bool(j, "other", false);
+}
+
 /* --- pause --- */
 
 static void on_row(void *ctx, const struct cg_err *err)
@@ -142,8 +153,9 @@ bool cg_core_pause(struct cg_sandbox *sb, const char *reason, cg_sandbox_done *d
         return cg_fail(e, CG_CONFLICT, "sandbox %s is paused already", sb->id);
     if (!cg_sandbox_usable(sb, e))
         return false;
-    if (sb->creating)
-        return cg_fail(e, CG_CONFLICT, "sandbox %s is not whole yet", sb->id);
+    if (sb->creating || sb->snapshotting)
+        return cg_fail(e, CG_CONFLICT, "sandbox %s is %s", sb->id,
+                       sb->creating ? "not whole yet" : "busy with a snapshot");
     if (sb->pausing) {
         cg_sandbox_wait(&sb->pause_waiters, done, ctx);
         return true;
@@ -175,6 +187,8 @@ bool cg_core_resume(struct cg_sandbox *sb, cg_sandbox_done *done, void *ctx, str
                        cg_status_name(sb->status));
     if (sb->destroying)
         return cg_fail(e, CG_CONFLICT, "sandbox %s is being ended", sb->id);
+    if (sb->snapshotting)
+        return cg_fail(e, CG_CONFLICT, "sandbox %s is busy with a snapshot", sb->id);
     if (sb->creating) { /* somebody else woke it a moment ago */
         cg_sandbox_wait(&sb->create_waiters, done, ctx);
         return true;

@@ -80,7 +80,10 @@ static void write_isolation(const struct cg_sandbox *sb, struct cg_jsonw *w)
     cg_jsonw_kstr(w, "vmm", "qemu");
     cg_jsonw_kstr(w, "accel", sb->accel[0] ? sb->accel : NULL);
     cg_jsonw_kbool(w, "rootless", sb->core->rootless);
-    cg_jsonw_kstr(w, "started_from", sb->restored ? "golden snapshot" : "boot");
+    cg_jsonw_kstr(w, "started_from",
+                  sb->spec.snapshot[0] ? sb->restored ? "snapshot with memory" : "snapshot"
+                  : sb->restored       ? "golden snapshot"
+                                       : "boot");
     cg_jsonw_key(w, "warnings");
     cg_jsonw_arr(w);
     for (size_t i = 0; i < CG_COUNT(warnings); i++) {
@@ -223,6 +226,8 @@ void cg_sandbox_save(struct cg_sandbox *sb, cg_store_done *done, void *ctx)
     cg_jsonw_kstr(&w, "run_token", sb->run_token);
     cg_jsonw_kbool(&w, "restored", sb->restored);
     cg_jsonw_kstr(&w, "pause_reason", sb->pause_reason);
+    cg_jsonw_kstr(&w, "snapshot", sb->spec.snapshot);
+    cg_jsonw_kstr(&w, "env", sb->spec.env_json);
     cg_jsonw_kint(&w, "paused", sb->paused_wall);
     cg_jsonw_kstr(&w, "base", sb->base_path);
     cg_jsonw_obj_end(&w);
@@ -309,6 +314,9 @@ struct cg_sandbox *cg_sandbox_load(struct cg_core *c, const struct cg_store_sand
     cg_strlcpy(sb->pause_reason, sizeof sb->pause_reason, reason ? reason : "");
     sb->paused_wall = cg_json_int(inner, "paused", 0);
     sb->base_path = dup_member(inner, "base");
+    sb->spec.env_json = dup_member(inner, "env");
+    const char *snapshot = cg_json_str(inner, "snapshot");
+    cg_strlcpy(sb->spec.snapshot, sizeof sb->spec.snapshot, snapshot ? snapshot : "");
     const char *accel = cg_json_str(inner, "accel");
     cg_strlcpy(sb->accel, sizeof sb->accel, accel ? accel : "");
     const char *token = cg_json_str(inner, "run_token");

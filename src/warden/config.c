@@ -9,8 +9,8 @@ struct section {
 };
 
 static const char *const whole_members[] = {
-    "v",         "id",  "account", "template", "hostname", "shape",   "agent", "driver",
-    "isolation", "env", "network", "record",   "timeouts", "gateway", "vm",    NULL};
+    "v",   "id",      "account", "template", "hostname", "shape", "agent",  "driver", "isolation",
+    "env", "network", "record",  "timeouts", "gateway",  "vm",    "idle_s", NULL};
 static const char *const shape_members[] = {"vcpus", "mem_mib", "disk_mib", NULL};
 static const char *const network_members[] = {"allow", "hosts", NULL};
 static const char *const record_members[] = {"quota_bytes", "segment_bytes", NULL};
@@ -163,6 +163,7 @@ static bool get_all(struct cg_warden_config *c, struct cg_err *e)
         !get_u32(timeouts, "grace_ms", 5000, 0, 600000, &c->grace_ms, e))
         return false;
     const struct cg_json *vm = cg_json_get(o, "vm");
+    c->idle_s = (uint32_t)CG_MAX(0, CG_MIN(cg_json_int(o, "idle_s", 0), 2592000));
     c->restore = cg_json_bool(vm, "restore", false);
     c->make_golden = cg_json_bool(vm, "make_golden", false);
     c->same = cg_json_bool(vm, "same", false);

@@ -8,7 +8,7 @@
  *             "hosts":[{"name":"host.caged.internal","address":"172.30.0.1","to":"127.0.0.1"}]},
  *  "record":{"quota_bytes":0,"segment_bytes":0},
  *  "vm":{"restore":false,"make_golden":false,"without_ram":false,"same":false},
- *  "timeouts":{"boot_ms":60000,"connect_ms":10000,"grace_ms":5000}} */
+ *  "idle_s":0, "timeouts":{"boot_ms":60000,"connect_ms":10000,"grace_ms":5000}} */
 #ifndef CG_WARDEN_CONFIG_H
 #define CG_WARDEN_CONFIG_H
 
@@ -40,6 +40,7 @@ struct cg_warden_config {
     bool restore;     /* the guest comes out of vm.state in the sandbox's directory */
     bool make_golden; /* it goes into vm.state as soon as its agent answers, before any setup */
     bool without_ram; /* vm.state has no memory: that lies in the VMM's shared file */
+    uint32_t idle_s;  /* without activity it pauses itself; 0: never */
     uint32_t boot_ms;
     uint32_t connect_ms;
     uint32_t grace_ms;

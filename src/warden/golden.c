@@ -22,6 +22,8 @@ static void fail(struct warden *w, const struct cg_err *err, const char *what)
     life_fail(w, CG_WARDEN_NO_BOOT, &e);
 }
 
+static void on_paused(void *ctx, const struct cg_err *err);
+
 /* --- restore --- */
 
 static void on_resumed(void *ctx, const struct cg_err *err)
@@ -46,6 +48,11 @@ static void on_restored(void *ctx, const struct cg_err *err)
     struct cg_err e = CG_ERR_INIT;
     if (w->state != W_BOOTING || !w->vmm)
         return;
+    if (w->config.make_golden) { /* a snapshot whose memory goes into a file that many can map */
+        (void)unlinkat(w->fds.dir, state_name, 0);
+        on_paused(w, err);
+        return;
+    }
     if (err || !cg_vmm_block_resize(w->vmm, (uint64_t)w->config.disk_mib << 20, on_resized, w, &e))
         fail(w, err ? err : &e, "restore the guest");
 }
@@ -81,7 +88,7 @@ static void on_paused(void *ctx, const struct cg_err *err)
                  : openat(w->fds.dir, state_name,
                           O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0660);
     bool ok = fd >= 0 || (err ? false : cg_fail_sys(&e, "create %s", state_name));
-    if (!ok || !cg_vmm_save(w->vmm, fd, w->config.without_ram, on_saved, w, &e))
+    if (!ok || !cg_vmm_save(w->vmm, fd, true, on_saved, w, &e))
         fail(w, err ? err : &e, "save the guest");
 }
 

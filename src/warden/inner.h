@@ -162,8 +162,9 @@ bool pass_open(struct warden *w, struct conn *c, struct cg_link_stream *s, const
                const struct cg_json *request);
 void pass_tick(struct warden *w, int64_t now); /* waits and terminals whose time has come */
 bool pass_wants_tick(const struct warden *w);
-void pass_progress(struct warden *w); /* the record moved on */
-void pass_observed(struct warden *w); /* the guest told more of what it saw */
+bool pass_busy(const struct warden *w); /* a command runs that is no terminal */
+void pass_progress(struct warden *w);   /* the record moved on */
+void pass_observed(struct warden *w);   /* the guest told more of what it saw */
 void tailing_open(struct warden *w, struct conn *c, struct cg_link_stream *s,
                   const struct cg_json *request);
 void tailing_progress(struct warden *w);
@@ -197,6 +198,9 @@ void life_stop(struct warden *w, struct conn *c, struct cg_link_stream *s,
 void life_stop_now(struct warden *w, const char *reason);
 void life_pause(struct warden *w, struct conn *c, struct cg_link_stream *s,
                 const struct cg_json *request);
+/* What counts as activity: a command that runs, input of a terminal, files moved by the API, model
+ * calls, changes by the server. Output of terminals, connections and polls do not. */
+void life_second(struct warden *w);
 void life_pause_failed(struct warden *w, const struct cg_err *why);
 void life_paused(struct warden *w); /* its state is in vm.state, durably */
 void life_up(struct warden *w);     /* the guest answered setup */

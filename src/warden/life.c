@@ -249,6 +249,22 @@ void life_pause(struct warden *w, struct conn *c, struct cg_link_stream *s,
     add_waiter(&w->pausers, c, s);
 }
 
+void life_second(struct warden *w)
+{
+    struct cg_err e = CG_ERR_INIT;
+    if (w->config.idle_s == 0 || w->state != W_RUNNING || w->freeze)
+        return;
+    if (pass_busy(w))
+        warden_active(w);
+    if (cg_mono_ns() - w->activity_mono < (int64_t)w->config.idle_s * 1000 * MS)
+        return;
+    if (freeze_pause(w, &e))
+        (void)cg_strlcpy(w->stop_reason, sizeof w->stop_reason, "idle");
+    else
+        cg_log(CG_LOG_WARN, CG_EVENT("idle.pause_failed"), CG_E(&e));
+    warden_active(w); /* the next try, if it fails, is not at once */
+}
+
 void life_pause_failed(struct warden *w, const struct cg_err *why)
 {
     CG_OWN(cg_drop_buf) struct cg_buf b;

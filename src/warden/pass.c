@@ -105,7 +105,8 @@ static void on_guest_data(struct down *d, unsigned channel, struct cg_slice data
 {
     struct pass *p = of_down(d);
     p->bytes[channel] += data.n;
-    warden_active(p->w);
+    if (!p->term && p->kind->record != KIND_QUIET)
+        warden_active(p->w);
     if (p->term) {
         term_add(p->term, TERM_OUT, data, cg_mono_ns());
         warden_want_tick(p->w);
@@ -282,6 +283,14 @@ static void drop_pass(struct pass *p, enum cg_code code, const char *text)
     pass_free(p);
 }
 
+bool pass_busy(const struct warden *w)
+{
+    for (const struct pass *p = w->passes; p; p = p->next)
+        if (p->kind->record == KIND_COMMAND && !p->term)
+            return true;
+    return false;
+}
+
 bool pass_open(struct warden *w, struct conn *c, struct cg_link_stream *s, const char *name,
                const struct cg_json *request)
 {
@@ -299,7 +308,8 @@ bool pass_open(struct warden *w, struct conn *c, struct cg_link_stream *s, const
         p->next->prev = p;
     w->passes = p;
     up_init(&p->up, &up_ops, c, s);
-    warden_active(w);
+    if (kind->record != KIND_QUIET)
+        warden_active(w);
     CG_OWN(cg_drop_buf) struct cg_buf b;
     cg_buf_init(&b, CG_LINK_MAX_PAYLOAD);
     if (!w->guest.ready || w->state != W_RUNNING) {

@@ -79,6 +79,7 @@ static void on_second(uv_timer_t *timer)
         return;
     observe_second(w);
     guest_second(w);
+    life_second(w);
     llm_second(w);
     ask_keeper(w);
     if (w->egress)
@@ -107,7 +108,6 @@ static void on_sigterm(uv_signal_t *signal, int number)
 static void on_egress(void *ctx, enum cg_egress_topic topic, struct cg_slice data)
 {
     struct warden *w = ctx;
-    warden_active(w);
     cg_record_append(w->record, topic == CG_EGRESS_DNS ? CG_REC_DNS : CG_REC_NETWORK, CG_SRC_HOST,
                      NULL, data);
 }

@@ -1,0 +1,210 @@
+"""Snapshots and forks of real guests: what is kept, where it comes back, and that copies are nobody's twins."""
+
+import json
+import os
+import threading
+import time
+
+import pytest
+
+import product
+
+SHAPE = {"memory_mb": 256, "cpus": 1}
+
+
+@pytest.fixture(scope="module")
+def server():
+    with product.Server() as s:
+        yield s
+
+
+def snapshot(sandbox, **body):
+    return sandbox.server.api("POST", sandbox.path + "/snapshots", body)
+
+
+def restore(snap, sandbox):
+    assert sandbox.server.api("POST", f"/v1/snapshots/{snap['id']}/restore",
+                              {"target_sandbox_id": sandbox.id}) == {"status": "restored"}
+
+
+def from_snapshot(server, snap, **body):
+    return product.Sandbox(server, server.api("POST", "/v1/sandboxes", {"snapshot_id": snap["id"], **body}))
+
+
+def fork(sandbox, **body):
+    reply = sandbox.server.api("POST", sandbox.path + "/fork", body)
+    assert reply["failed"] == 0, reply
+    return [product.Sandbox(sandbox.server, s) for s in reply["sandboxes"]], reply
+
+
+@pytest.mark.parametrize("memory", [False, True])
+def test_a_snapshot_comes_back_into_the_same_sandbox(server, memory):
+    sandbox = server.create(**SHAPE)
+    sandbox.run("echo one > /workspace/f; sync")
+    snap = snapshot(sandbox, name="first", description="of a test", memory=memory)
+    assert (snap["status"], snap["name"], snap["trigger"], snap["memory"]) == ("completed", "first", "manual", memory)
+    assert snap["size_bytes"] > 0 and snap["sandbox_id"] == sandbox.id
+    sandbox.run("echo two > /workspace/f; echo new > /workspace/g; sync")
+    restore(snap, sandbox)
+    assert sandbox.run("cat /workspace/f; ls /workspace") == "one\nf"
+    assert sandbox.run("hostname") == sandbox.id
+    sandbox.run("echo three > /workspace/f")
+    assert [s["id"] for s in server.api("GET", sandbox.path + "/snapshots")] == [snap["id"]]
+    assert server.api("GET", f"/v1/snapshots/{snap['id']}")["id"] == snap["id"]
+    sandbox.destroy()
+    server.api("DELETE", f"/v1/snapshots/{snap['id']}")
+    assert server.call("GET", f"/v1/snapshots/{snap['id']}").status_code == 404
+    assert not (server.state / "snapshots" / snap["id"]).exists()
+
+
+def test_the_guest_goes_on_while_it_is_snapshotted(server):
+    sandbox = server.create(**SHAPE)
+    sandbox.run("(i=0; while :; do i=$((i+1)); echo $i > /workspace/count; sleep 0.05; done) >/dev/null 2>&1 &")
+    time.sleep(1)
+    before = int(sandbox.run("cat /workspace/count"))
+    running = {}
+    command = threading.Thread(target=lambda: running.update(sandbox.exec("sleep 3; echo done")))
+    command.start()
+    time.sleep(0.5)
+    snap = snapshot(sandbox, memory=True)
+    command.join()
+    assert running["output"] == "done\n", "a command in flight does not notice"
+    time.sleep(0.5)
+    assert int(sandbox.run("cat /workspace/count")) > before
+    assert 0 < snap["stall_ms"] < 20000
+    sandbox.destroy()
+
+
+def test_a_new_sandbox_is_made_of_a_snapshot(server):
+    source = server.create(**SHAPE)
+    source.run("echo kept > /workspace/f; echo mine > /home/agent/h; sync")
+    disk, memory = snapshot(source), snapshot(source, memory=True)
+    source.destroy()
+    for snap, how in ((disk, "snapshot"), (memory, "snapshot with memory")):
+        sandbox = from_snapshot(server, snap)
+        assert sandbox.get()["isolation"]["started_from"] == how
+        assert sandbox.run("cat /workspace/f /home/agent/h; hostname") == f"kept\nmine\n{sandbox.id}"
+        sandbox.destroy()
+    bigger = from_snapshot(server, memory, disk_gb=7)
+    assert int(bigger.run("df --output=size -m /workspace | tail -1")) > 6 * 1024
+    bigger.destroy()
+    other = from_snapshot(server, memory, memory_mb=512)
+    assert other.get()["isolation"]["started_from"] == "snapshot" and other.run("cat /workspace/f") == "kept"
+    other.destroy()
+
+
+def test_forks_live_on_by_themselves_and_are_nobodys_twins(server):
+    source = server.create(env={"COLOUR": "blue"}, **SHAPE)
+    source.run("(i=0; while :; do i=$((i+1)); echo $i > /workspace/count; sleep 0.1; done) >/dev/null 2>&1 & echo kept > /workspace/f")
+    children, reply = fork(source, count=3, name="child")
+    assert [c.get()["name"] for c in children] == ["child-1", "child-2", "child-3"]
+    ask = ("cat /proc/sys/kernel/random/uuid; head -c 16 /dev/urandom | od -An -tx1; cat /etc/machine-id; "
+           "cat /proc/sys/kernel/random/boot_id; hostname; mktemp -u XXXXXXXXXXXX")
+    answers = [c.run(ask).splitlines() for c in [source, *children]]
+    for lines in zip(*answers):
+        assert len(set(lines)) == 4, lines
+    for c in children:
+        assert c.run("cat /workspace/f; echo $COLOUR") == "kept\nblue"
+        count = int(c.run("cat /workspace/count") or 0)
+        product.wait_for("its processes go on", lambda c=c, count=count: int(c.run("cat /workspace/count") or 0) > count, 30)
+        c.run(f"echo {c.id} > /workspace/own")
+        assert c.events("lifecycle")[0]["data"]["id"] == c.id, "a record of its own"
+    assert len({c.run("cat /workspace/own") for c in children}) == 3
+    assert source.exec("ls /workspace/own")["exit_code"] != 0
+    rams = [line for c in children for line in ram_of(server, c)]
+    assert len(rams) == 3 and all(line.split()[1].endswith("p") for line in rams), "shared, copy-on-write"
+    assert server.api("GET", source.path + "/snapshots") == []
+    left = {p.name for p in (server.state / "snapshots").iterdir()}
+    assert left == {s["id"] for s in server.api("GET", "/v1/snapshots")}, "nothing is left of the fork"
+    for s in [source, *children]:
+        s.destroy()
+
+
+def ram_of(server, sandbox):
+    uid = (server.state / "sandboxes" / sandbox.id).stat().st_uid
+    lines = []
+    for pid, command in product.processes_naming("qemu-system").items():
+        if os.stat(f"/proc/{pid}").st_uid == uid:
+            with open(f"/proc/{pid}/maps") as f:
+                lines += [line for line in f if "memfd:caged-ram" in line]
+    return lines[:1]
+
+
+def test_a_paused_sandbox_can_be_snapshotted_forked_and_restored(server):
+    sandbox = server.create(**SHAPE)
+    sandbox.run("echo one > /workspace/f")
+    server.api("POST", sandbox.path + "/pause")
+    snap = snapshot(sandbox, memory=True)
+    [child], _ = fork(sandbox)
+    assert child.run("cat /workspace/f") == "one"
+    child.destroy()
+    server.api("POST", sandbox.path + "/resume")
+    sandbox.run("echo two > /workspace/f")
+    server.api("POST", sandbox.path + "/pause")
+    restore(snap, sandbox)
+    assert sandbox.run("cat /workspace/f") == "one"
+    sandbox.destroy()
+
+
+def test_limits_and_wrong_requests_are_told(server):
+    sandbox = server.create(**SHAPE)
+    assert server.call("POST", sandbox.path + "/snapshots", json={"name": "x" * 65}).status_code == 400
+    assert server.call("POST", sandbox.path + "/fork", json={"count": 65}).status_code == 400
+    assert server.call("POST", "/v1/snapshots/snap-aaaaaaaaaa/restore", json={"target_sandbox_id": sandbox.id}).status_code == 404
+    assert server.call("POST", "/v1/sandboxes", json={"snapshot_id": "snap-aaaaaaaaaa"}).status_code == 404
+    snap = snapshot(sandbox)
+    assert server.call("POST", f"/v1/snapshots/{snap['id']}/restore", json={}).status_code == 400
+    for _ in range(19):
+        snapshot(sandbox)
+    refused = server.call("POST", sandbox.path + "/snapshots", json={})
+    assert refused.status_code == 403 and "20" in refused.json()["detail"]
+    sandbox.destroy()
+    for s in server.api("GET", "/v1/snapshots"):
+        server.api("DELETE", f"/v1/snapshots/{s['id']}")
+
+
+def test_snapshots_survive_the_server(server):
+    sandbox = server.create(**SHAPE)
+    sandbox.run("echo kept > /workspace/f; sync")
+    snap = snapshot(sandbox, memory=True)
+    server.kill()
+    server.start()
+    assert server.api("GET", f"/v1/snapshots/{snap['id']}")["size_bytes"] == snap["size_bytes"]
+    sandbox.run("rm /workspace/f")
+    restore(snap, sandbox)
+    assert sandbox.run("cat /workspace/f") == "kept"
+    sandbox.destroy()
+
+
+def test_the_command_line(server):
+    sandbox = server.create(**SHAPE)
+    sandbox.run("echo one > /workspace/f; sync")
+    made = server.cli("snapshot", "create", sandbox.id, "--name", "mine")
+    assert "Snapshot snap-" in made.stdout
+    snap = json.loads(server.cli("snapshot", "list", sandbox.id, "--json").stdout)[0]
+    assert "mine" in server.cli("snapshot", "list").stdout
+    sandbox.run("echo two > /workspace/f; sync")
+    server.cli("snapshot", "restore", snap["id"])
+    assert sandbox.run("cat /workspace/f") == "one"
+    child = server.cli("fork", sandbox.id).stdout.strip()
+    assert server.cli("exec", child, "--", "cat", "/workspace/f").stdout == "one\n"
+    third = json.loads(server.cli("up", "--from-snapshot", snap["id"], "--name", "third", "--json").stdout)
+    assert server.cli("exec", third["id"], "--", "cat", "/workspace/f").stdout == "one\n"
+    server.cli("destroy", sandbox.id, child, third["id"])
+    assert "Deleted" in server.cli("snapshot", "delete", snap["id"]).stdout
+
+
+def test_an_idle_sandbox_pauses_by_itself_and_a_busy_one_does_not(server):
+    idle, busy = server.create(timeout=3, **SHAPE), server.create(timeout=3, **SHAPE)
+    work = threading.Thread(target=lambda: busy.exec("sleep 8"))
+    work.start()
+    product.wait_for("it is paused", lambda: idle.get()["status"] == "paused", 30)
+    assert idle.get()["pause_reason"] == "idle"
+    time.sleep(2)
+    assert busy.get()["status"] == "running"
+    work.join()
+    product.wait_for("it is paused when its command has ended", lambda: busy.get()["status"] == "paused", 30)
+    server.api("POST", idle.path + "/resume")
+    assert idle.run("echo back") == "back"
+    idle.destroy()
+    busy.destroy()

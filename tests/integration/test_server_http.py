@@ -302,7 +302,7 @@ def test_a_wrong_field_is_named_with_its_value_and_what_is_allowed(server, body,
 
 @pytest.mark.parametrize("field,value", [
     ("packages", ["x"]), ("agents", ["claude-code"]),
-    ("from_snapshot", "snap-x"), ("persona_id", "p"), ("timeout", 900), ("network_mode", "full"),
+    ("persona_id", "p"), ("network_mode", "full"),
     ("network_mode", "allowlist"), ("allowlist", ["example.com"]),
 ])
 def test_what_is_not_built_yet_is_refused_by_name_and_never_ignored(server, field, value):

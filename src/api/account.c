@@ -35,6 +35,11 @@ void api_ticket(struct op *op)
     op_send_json(op, 200);
 }
 
+static const char *shown_scope(const struct cg_store_key *k)
+{
+    return cg_streq(k->scope, "read") ? "read_only" : k->scope;
+}
+
 void api_account(struct op *op)
 {
     const struct cg_store_account *a = cg_map_get(&op->api->core->accounts, op->key->account);
@@ -46,6 +51,8 @@ void api_account(struct op *op)
     cg_jsonw_kstr(w, "tier", a->tier);
     cg_jsonw_kbool(w, "email_verified", true);
     write_wall(w, "created_at", a->created_wall_ns);
+    cg_jsonw_kstr(w, "scope", shown_scope(op->key));
+    cg_jsonw_kstr(w, "key_id", op->key->id);
     cg_jsonw_obj_end(w);
     op_send_json(op, 200);
 }
@@ -56,7 +63,7 @@ static void write_key(struct cg_jsonw *w, const struct cg_store_key *k)
     cg_jsonw_kstr(w, "id", k->id);
     cg_jsonw_kstr(w, "name", k->name);
     cg_jsonw_kstr(w, "prefix", k->prefix);
-    cg_jsonw_kstr(w, "scope", cg_streq(k->scope, "read") ? "read_only" : k->scope);
+    cg_jsonw_kstr(w, "scope", shown_scope(k));
     write_wall(w, "last_used", k->used_wall_ns);
     write_wall(w, "expires_at", k->expires_wall_ns);
     write_wall(w, "created_at", k->created_wall_ns);
@@ -147,10 +154,9 @@ static void on_key_deleted(void *ctx, const struct cg_err *err)
         op_no_content(ctx);
 }
 
-void api_keys_delete(struct op *op)
+void op_end_key(struct op *op, const char *id)
 {
     struct cg_core *c = op->api->core;
-    const char *id = op_param(op, "key");
     size_t at = 0;
     const char *hash;
     void *value;
@@ -159,18 +165,23 @@ void api_keys_delete(struct op *op)
         if (!cg_streq(k->id, id) || !cg_has_prefix(id, "key-") ||
             !cg_streq(k->account, op->key->account))
             continue;
-        if (cg_streq(op->key->id, id)) {
-            op_problem(op, 409, "conflict", "a key cannot delete itself: use another one");
-            return;
-        }
         CG_OWN(cg_drop_free) char *copy = cg_strdup(hash);
         cg_map_remove(&c->keys, copy); /* stays in memory: a ticket may point at it for a minute */
         k->expires_wall_ns = 1;
         op_outlive(op);
-        cg_store_delete_key(c->store, id, on_key_deleted, op);
+        cg_store_delete_key(c->store, k->id, on_key_deleted, op);
         return;
     }
     op_problem(op, 404, "not_found", "there is no key %.64s", id);
+}
+
+void api_keys_delete(struct op *op)
+{
+    const char *id = op_param(op, "key");
+    if (cg_streq(op->key->id, id))
+        op_problem(op, 409, "conflict", "a key cannot delete itself: use another one");
+    else
+        op_end_key(op, id);
 }
 
 void api_not_yet(struct op *op)

@@ -100,6 +100,9 @@ CG_MUST_USE bool body_env(const struct cg_json *b, const char *key, const struct
 /* An env object written as JSON. */
 void write_env(struct cg_jsonw *w, const char *key, const struct cg_json *env);
 
+/* Ends a key of the caller's account for good and replies. */
+void op_end_key(struct op *op, const char *id);
+
 /* The account that may see a sandbox. */
 bool op_owns(const struct op *op, const struct cg_sandbox *sb);
 

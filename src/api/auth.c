@@ -185,6 +185,9 @@ void api_logout(struct op *op)
 {
     if (cg_key_is_session(op->key))
         end_session(op, op->key->id);
+    else if (cg_has_prefix(op->key->name,
+                           "login: ")) /* what the device flow and caged login made */
+        op_end_key(op, op->key->id);
     else
         op_problem(op, 409, "conflict",
                    "this is an API key, not a login session: DELETE /v1/account/keys/%s ends it",

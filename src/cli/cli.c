@@ -95,6 +95,24 @@ const struct cg_verb cg_verbs[] = {
      "caged secrets list\n"
      "caged run --template minimal --secrets GITHUB_TOKEN",
      verb_secrets},
+    {"login", NULL, "[--url URL] [--email ADDRESS|--key|--manual|--approve CODE|--deny CODE]",
+     "get a key of a server for this user, or let somebody else in",
+     "--url --email --key --manual --approve --deny",
+     "caged login --url https://caged.example.org     # shows a code that a person approves\n"
+     "caged login --email me@example.org              # by password, from the terminal\n"
+     "caged login --key < key.txt\n"
+     "caged login --approve BCDF-GHJK                 # lets the login with this code in",
+     verb_login},
+    {"logout", NULL, "[--keep-key]", "forget the key, and end it on the server", "--keep-key",
+     "caged logout", verb_logout},
+    {"whoami", NULL, "[--json]", "which account, which server, with what rights", "--json --format",
+     "caged whoami", verb_whoami},
+    {"keys", NULL, "list|create NAME [--scope full|sandbox|read] [--expires DAYSd|TIME]|delete ID",
+     "API keys of the account", "list create delete --scope --expires --json --format",
+     "caged keys create ci --scope sandbox --expires 90d\n"
+     "caged keys list\n"
+     "caged keys delete key-k3v9q2m7xa",
+     verb_keys},
     {"doctor", NULL, "[--json]", "check this machine, layer by layer", "--json --no-boot",
      "caged doctor", verb_doctor},
     {"demo", NULL, "", "a whole sandbox life, shown", "", "caged demo", verb_demo},

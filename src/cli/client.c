@@ -196,6 +196,25 @@ bool cli_find(struct cli *c, struct cg_err *e)
            (from_state(c) || cg_fail(e, CG_UNAVAILABLE, "the server did not start"));
 }
 
+bool cli_locate(struct cli *c, const char *url, struct cg_err *e)
+{
+    const char *set = getenv("CAGED_API_URL");
+    *c = (struct cli){.state_dir = cli_state_dir(), .url = url ? cg_strdup(url) : NULL};
+    if (!c->url)
+        from_config(c);
+    if (!c->url && set && set[0])
+        c->url = cg_strdup(set);
+    bool found = c->url || from_state(c);
+    free(c->key);
+    c->key = NULL;
+    if (!found)
+        return cg_fail(e, CG_INVALID,
+                       "which server? caged login --url https://caged.example.org, or start one "
+                       "here with `caged server start`");
+    return cg_has_prefix(c->url, "http://") || cg_has_prefix(c->url, "https://") ||
+           cg_fail(e, CG_INVALID, "%.100s is no http:// or https:// address", c->url);
+}
+
 void cli_find_again(struct cli *c)
 {
     struct cli now = {.state_dir = cli_state_dir()};
@@ -277,11 +296,12 @@ void *cli_curl(const struct cli *c, const char *path)
 
 static void begin(struct transfer *t, const struct cli *c, const char *method, const char *path)
 {
-    CG_OWN(cg_drop_free) char *auth = cg_format("Authorization: Bearer %s", c->key);
+    CG_OWN(cg_drop_free) char *auth = cg_format("Authorization: Bearer %s", c->key ? c->key : "");
     cg_buf_init(&t->problem, 1 << 20);
     t->curl = cli_curl(c, path);
-    t->headers = curl_slist_append(NULL, auth);
-    t->headers = curl_slist_append(t->headers, "Expect:");
+    t->headers = curl_slist_append(NULL, "Expect:");
+    if (c->key)
+        t->headers = curl_slist_append(t->headers, auth);
     curl_easy_setopt(t->curl, CURLOPT_CUSTOMREQUEST, method);
     curl_easy_setopt(t->curl, CURLOPT_WRITEFUNCTION, on_write);
     curl_easy_setopt(t->curl, CURLOPT_WRITEDATA, t);
@@ -299,6 +319,8 @@ static bool explain(struct transfer *t, long status, struct cg_err *e)
                         : status == 429 ? CG_LIMIT
                         : status >= 500 ? CG_UNAVAILABLE
                                         : CG_INVALID;
+    if (!detail && cg_json_str(j, "error")) /* the device flow's words */
+        return cg_fail(e, code, "%s", cg_json_str(j, "error"));
     if (!detail)
         return cg_fail(e, code, "the server answered %ld%s%s", status, title ? " " : "",
                        title ? title : "");

@@ -36,6 +36,8 @@ CG_MUST_USE bool cli_format_of(const char *format, bool json, enum cli_format *o
 /* Where the server is: CAGED_API_URL and CAGED_API_KEY, else the configuration file, else
  * server.json and owner.key of the state directory. Offers to start it on a terminal. */
 CG_MUST_USE bool cli_find(struct cli *c, struct cg_err *e);
+/* The same for somebody who has no key yet: c->key stays NULL. `url` (may be NULL) wins. */
+CG_MUST_USE bool cli_locate(struct cli *c, const char *url, struct cg_err *e);
 /* After a lost connection: the server may be back on another port. */
 void cli_find_again(struct cli *c);
 void cli_finish(struct cli *c);

@@ -1,57 +1,16 @@
 /* caged secrets: values go from standard input, a prompt without echo or the environment to the
  * server, and never come back. An argument would stand in the shell's history and in /proc, so it
  * takes a flag that says so. */
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <termios.h>
-#include <unistd.h>
 
 #include "base/jsonw.h"
 #include "cli/client.h"
+#include "cli/prompt.h"
 #include "cli/verb.h"
 
 enum { VALUE_MAX = 8192, WORDS = 64 };
-
-static bool read_all(int fd, struct cg_buf *out, struct cg_err *e)
-{
-    char piece[1024];
-    for (;;) {
-        ssize_t n = read(fd, piece, sizeof piece);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return cg_fail_sys(e, "read the value");
-        if (n == 0)
-            break;
-        bool fits = cg_buf_add(out, piece, (size_t)n);
-        explicit_bzero(piece, sizeof piece);
-        if (!fits)
-            return cg_fail(e, CG_TOO_LARGE, "the value is over %d bytes", (int)VALUE_MAX);
-    }
-    return true;
-}
-
-static bool read_prompt(const char *name, struct cg_buf *out, struct cg_err *e)
-{
-    struct termios old;
-    if (tcgetattr(STDIN_FILENO, &old) != 0)
-        return cg_fail_sys(e, "read the terminal's state");
-    struct termios quiet = old;
-    quiet.c_lflag &= ~(tcflag_t)ECHO;
-    fprintf(stderr, "value of %s (not shown): ", name);
-    tcsetattr(STDIN_FILENO, TCSAFLUSH, &quiet);
-    char c;
-    ssize_t n;
-    bool fits = true;
-    while ((n = read(STDIN_FILENO, &c, 1)) == 1 && c != '\n')
-        fits &= cg_buf_addc(out, c);
-    tcsetattr(STDIN_FILENO, TCSAFLUSH, &old);
-    fputc('\n', stderr);
-    return n >= 0 && fits ? true : cg_fail(e, CG_TOO_LARGE, "the value could not be read");
-}
 
 static bool read_value(const char *name, const char *from_env, struct cg_buf *out, struct cg_err *e)
 {
@@ -61,13 +20,9 @@ static bool read_value(const char *name, const char *from_env, struct cg_buf *ou
             return cg_fail(e, CG_INVALID, "--from-env %s: the variable is not set", from_env);
         return cg_buf_adds(out, value) || cg_fail(e, CG_TOO_LARGE, "the value is too long");
     }
-    if (isatty(STDIN_FILENO))
-        return read_prompt(name, out, e);
-    if (!read_all(STDIN_FILENO, out, e))
-        return false;
-    while (out->n > 0 && (out->p[out->n - 1] == '\n' || out->p[out->n - 1] == '\r'))
-        out->n--;
-    return true;
+    char what[96];
+    cg_snprintf(what, sizeof what, "value of %.64s", name);
+    return cli_read_hidden(what, out, e);
 }
 
 static int put(const char *name, const struct cg_buf *value, const struct cg_buf *hosts)
@@ -137,8 +92,7 @@ static int set(int argc, char **argv)
     bool fine = given ? cg_buf_adds(&value, given) || cg_fail(&e, CG_TOO_LARGE, "too long")
                       : read_value(words[0], from_env, &value, &e);
     int code = fine ? put(words[0], &value, &hosts) : cli_error(&e);
-    explicit_bzero(value.p, value.cap);
-    cg_buf_finish(&value);
+    cli_wipe(&value);
     return code;
 }
 

@@ -3,7 +3,7 @@ import type { ComponentChildren } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { onToken, setToken, send, signedIn, get } from "./lib/api";
 import { connected, sandboxes } from "./lib/live";
-import { go, place } from "./lib/router";
+import { go, match, place } from "./lib/router";
 import { Store, useStore } from "./lib/store";
 import { setTheme, theme, type Theme } from "./lib/theme";
 import type { Account } from "./lib/types";
@@ -17,15 +17,35 @@ import { SignInPage } from "./pages/signin";
 
 export const account = new Store<Account | null>(null);
 
+const SandboxPage = lazy(() => import("./pages/sandbox").then((m) => m.SandboxPage), "the sandbox");
+const CreatePage = lazy(() => import("./pages/create").then((m) => m.CreatePage), "the form");
+const CostPage = lazy(() => import("./pages/cost").then((m) => m.CostPage), "costs");
+const SessionsPage = lazy(() => import("./pages/sessions").then((m) => m.SessionsPage), "sessions");
+const TrustPage = lazy(() => import("./pages/trust").then((m) => m.TrustPage), "alerts");
+const AccountPage = lazy(() => import("./pages/account").then((m) => m.AccountPage), "the account");
 const DevicePage = lazy(() => import("./pages/device").then((m) => m.DevicePage), "the request");
 const ShortcutsPage = lazy(() => import("./pages/shortcuts").then((m) => m.ShortcutsPage), "shortcuts");
 
 const nav = [
   { href: "/", title: "Sandboxes", icon: "box", key: "s" },
+  { href: "/sessions", title: "Sessions", icon: "play", key: "e" },
+  { href: "/cost", title: "Cost", icon: "dollar", key: "c" },
+  { href: "/trust", title: "Trust", icon: "shield", key: "t" },
+  { href: "/account", title: "Account", icon: "user", key: "a" },
 ];
 
 function page(path: string): ComponentChildren {
+  let p: Record<string, string> | null;
   if (path === "/" || path === "/sandboxes") return <SandboxesPage />;
+  if (path === "/new") return <CreatePage />;
+  if ((p = match("/sandboxes/:id", path))) return <SandboxPage id={p["id"]!} tab="terminal" />;
+  if ((p = match("/sandboxes/:id/:tab", path))) return <SandboxPage id={p["id"]!} tab={p["tab"]!} />;
+  if (path === "/sessions") return <SessionsPage />;
+  if ((p = match("/sessions/:id", path))) return <SessionsPage id={p["id"]!} />;
+  if (path === "/cost") return <CostPage />;
+  if (path === "/trust") return <TrustPage />;
+  if (path === "/account") return <AccountPage tab="keys" />;
+  if ((p = match("/account/:tab", path))) return <AccountPage tab={p["tab"]!} />;
   if (path === "/device") return <DevicePage />;
   if (path === "/shortcuts") return <ShortcutsPage />;
   return <NotFound />;

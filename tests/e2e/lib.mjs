@@ -94,7 +94,7 @@ export async function open(browser, server, { key = server.key, ...options } = {
   page.on("pageerror", (e) => page.wrong.push(String(e)));
   page.on("console", (m) => {
     // the browser's own notes on failed fetches are the tests' own doing (401, 404 by design)
-    if (m.type() === "error" && !m.text().startsWith("Failed to load resource")) page.wrong.push(m.text());
+    if (m.type() === "error" && !m.text().startsWith("Failed to load resource")) page.wrong.push(`${m.text()} (${m.location().url}:${m.location().lineNumber}:${m.location().columnNumber})`);
   });
   page.on("request", (r) => {
     const url = new URL(r.url());

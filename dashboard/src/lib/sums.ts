@@ -1,0 +1,220 @@
+// What the lines of a record add up to: model calls, spending, connections, files. Fed line by line,
+// in order, so a live record costs no more than what is new. Pure.
+import { at, num, str } from "./events";
+import type { Line } from "./types";
+
+export interface Call {
+  call: number;
+  seq: number;
+  startMs: number;
+  endMs: number | null;
+  model: string;
+  provider: string;
+  api: string;
+  status: string;
+  tokens: Record<string, number>;
+  tokensIn: number;
+  tokensOut: number;
+  nusd: number | null;
+  byClass: Record<string, number>;
+  estimated: boolean;
+  ttftMs: number | null;
+  stop: string;
+  tools: string[];
+  requestBlob: string;
+  replyBlob: string;
+  messages: number;
+}
+
+export interface Connection {
+  key: string;
+  host: string;
+  address: string;
+  port: number;
+  verdict: string;
+  rule: string;
+  opened: number;
+  open: number;
+  bytesOut: number;
+  bytesIn: number;
+  lastMs: number;
+}
+
+export interface FileTouched {
+  path: string;
+  op: string;
+  count: number;
+  lastMs: number;
+  gone: boolean;
+  by: string;
+}
+
+export interface Running {
+  id: string;
+  text: string;
+  startMs: number;
+}
+
+const FILES_MAX = 5000;
+const HOSTS_MAX = 2000;
+
+function numbers(v: unknown): Record<string, number> {
+  const out: Record<string, number> = {};
+  if (v && typeof v === "object") for (const [k, n] of Object.entries(v)) if (typeof n === "number" && n) out[k] = n;
+  return out;
+}
+
+export class Sums {
+  calls = new Map<number, Call>();
+  /** Model spending after each call: ms, nano-dollars in all. */
+  spending: [number, number][] = [];
+  llmNusd = 0;
+  connections = new Map<string, Connection>();
+  private conns = new Map<number, Connection>();
+  files = new Map<string, FileTouched>();
+  running = new Map<string, Running>();
+  lookups = new Map<string, { count: number; verdict: string }>();
+  commands = 0;
+  failed = 0;
+  lost = 0;
+  score: number | null = null;
+
+  add(line: Line): void {
+    const d = line.data ?? {};
+    switch (line.type) {
+      case "command":
+        this.command(line, d);
+        break;
+      case "llm_call":
+        this.llm(line, d);
+        break;
+      case "network":
+        this.network(line, d);
+        break;
+      case "dns":
+        if (d["event"] === "query") {
+          const name = str(d["name"]).toLowerCase();
+          const have = this.lookups.get(name);
+          if (have) have.count++;
+          else if (this.lookups.size < HOSTS_MAX) this.lookups.set(name, { count: 1, verdict: str(d["verdict"]) });
+        }
+        break;
+      case "file_op":
+        this.file(line, d);
+        break;
+      case "gap":
+        for (const n of Object.values(numbers(d["lost"]))) this.lost += n;
+        break;
+      case "trust":
+        if (typeof d["score"] === "number") this.score = d["score"];
+        break;
+    }
+  }
+
+  private command(line: Line, d: Record<string, unknown>): void {
+    const id = str(d["exec_id"]);
+    if (d["phase"] === "start") {
+      this.commands++;
+      const text = str(d["shell"]) || (Array.isArray(d["argv"]) ? d["argv"].map(str).join(" ") : "") || "login shell";
+      this.running.set(id, { id, text, startMs: at(line) });
+    } else if (d["phase"] === "exit") {
+      this.running.delete(id);
+      if (num(d["exit_code"]) !== 0 || d["error"]) this.failed++;
+    }
+  }
+
+  private llm(line: Line, d: Record<string, unknown>): void {
+    const id = num(d["call"]);
+    let c = this.calls.get(id);
+    if (!c) {
+      c = {
+        call: id, seq: line.seq, startMs: at(line), endMs: null, model: "", provider: "", api: "", status: "open", tokens: {}, tokensIn: 0, tokensOut: 0,
+        nusd: null, byClass: {}, estimated: false, ttftMs: null, stop: "", tools: [], requestBlob: "", replyBlob: "", messages: 0,
+      };
+      this.calls.set(id, c);
+    }
+    c.model = str(d["model_replied"]) || str(d["model"]) || c.model;
+    c.provider = str(d["provider"]) || c.provider;
+    c.api = str(d["api"]) || c.api;
+    if (d["event"] === "open") {
+      c.requestBlob = str(d["request_blob"]);
+      c.messages = num(d["messages"]);
+      return;
+    }
+    c.endMs = at(line);
+    c.status = str(d["status"]);
+    c.tokens = numbers(d["tokens"]);
+    c.tokensIn = num(d["tokens_in"]);
+    c.tokensOut = num(d["tokens_out"]);
+    c.nusd = typeof d["cost_nusd"] === "number" ? d["cost_nusd"] : null;
+    c.byClass = numbers(d["cost_by_class"]);
+    c.estimated = d["estimated"] === true;
+    c.ttftMs = typeof d["ttft_ms"] === "number" ? d["ttft_ms"] : null;
+    c.stop = str(d["stop_reason"]);
+    c.tools = Array.isArray(d["tool_calls"]) ? d["tool_calls"].map(str) : [];
+    c.replyBlob = str(d["reply_blob"]);
+    if (c.nusd) {
+      this.llmNusd += c.nusd;
+      this.spending.push([at(line), this.llmNusd]);
+    }
+  }
+
+  private network(line: Line, d: Record<string, unknown>): void {
+    const conn = num(d["conn"]);
+    if (d["event"] === "open") {
+      const host = str(d["name"]) || str(d["to"]) || str(d["address"]);
+      const verdict = str(d["verdict"]);
+      const key = `${verdict} ${host}:${num(d["port"])}`;
+      let c = this.connections.get(key);
+      if (!c) {
+        if (this.connections.size >= HOSTS_MAX) return;
+        c = { key, host, address: str(d["address"]), port: num(d["port"]), verdict, rule: str(d["rule"]), opened: 0, open: 0, bytesOut: 0, bytesIn: 0, lastMs: 0 };
+        this.connections.set(key, c);
+      }
+      c.opened++;
+      c.lastMs = at(line);
+      if (verdict !== "deny") {
+        c.open++;
+        this.conns.set(conn, c);
+      }
+    } else if (d["event"] === "close") {
+      const c = this.conns.get(conn);
+      this.conns.delete(conn);
+      if (!c) return;
+      c.open--;
+      c.bytesOut += num(d["bytes_out"]);
+      c.bytesIn += num(d["bytes_in"]);
+      c.lastMs = at(line);
+    }
+  }
+
+  private file(line: Line, d: Record<string, unknown>): void {
+    const op = str(d["op"]);
+    if (op === "read" || op === "pack") return;
+    const touch = (path: string, gone: boolean) => {
+      const f = this.files.get(path);
+      if (f) {
+        f.count++;
+        f.op = op;
+        f.lastMs = at(line);
+        f.gone = gone;
+      } else if (this.files.size < FILES_MAX) this.files.set(path, { path, op, count: 1, lastMs: at(line), gone, by: str(d["comm"]) });
+    };
+    touch(str(d["path"]), op === "delete" || op === "rmdir" || op === "rename");
+    if (d["to"] && op !== "symlink") touch(str(d["to"]), false);
+  }
+}
+
+/** Dollars an hour over the last `windowMs` of what was spent, and when the budget is used up (ms from now). */
+export function burn(points: [number, number][], nowMs: number, windowMs: number): number {
+  if (nowMs <= 0) return 0;
+  const from = Math.max(0, nowMs - windowMs);
+  let before = 0;
+  let last = 0;
+  for (const [t, sum] of points) {
+    if (t <= from) before = sum;
+    last = sum;
+  }
+  const hours = (nowMs - from) / 3_600_000;
+  return hours > 0 ? (last - before) / 1e9 / hours : 0;
+}

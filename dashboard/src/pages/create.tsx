@@ -1,0 +1,183 @@
+// A new sandbox: the form at the left, the same as command and as .caged.yaml at the right.
+import { useState } from "preact/hooks";
+import { ApiError, get, send } from "../lib/api";
+import { bytes, visible } from "../lib/format";
+import { putSandbox } from "../lib/live";
+import { bodyOf, commandOf, emptyRecipe, yamlOf, type Recipe } from "../lib/recipe";
+import { go } from "../lib/router";
+import type { Sandbox, Secret, Template } from "../lib/types";
+import { useLoad, useTitle } from "../lib/use";
+import { Icon } from "../ui/icons";
+import { Button, Code, Failure, Field, Loading } from "../ui/parts";
+import { checkRecipe, parseEnv } from "../lib/check";
+
+function Templates({ list, value, choose }: { list: Template[]; value: string; choose: (name: string) => void }) {
+  return (
+    <fieldset class="templates">
+      <legend>Template</legend>
+      {list.map((t) => {
+        const ready = t.state === "ready";
+        return (
+          <label key={t.name} class={`template ${value === t.name ? "on" : ""} ${ready ? "" : "off"}`}>
+            <input type="radio" name="template" value={t.name} checked={value === t.name} disabled={!ready} onChange={() => choose(t.name)} />
+            <span>
+              <strong>{t.name}</strong>
+              <span class="sub">{visible(t.description ?? "")}</span>
+              <span class="sub">{ready ? (t.size_bytes ? bytes(t.size_bytes) : "") : `${t.state}${t.reason ? `: ${visible(t.reason)}` : t.state === "absent" ? `: caged image build ${t.name}` : ""}`}</span>
+            </span>
+          </label>
+        );
+      })}
+    </fieldset>
+  );
+}
+
+export function CreatePage() {
+  useTitle("New sandbox");
+  const templates = useLoad((signal) => get<Template[]>("/v1/templates", undefined, signal), []);
+  const secrets = useLoad((signal) => get<Secret[]>("/v1/secrets", undefined, signal).catch(() => [] as Secret[]), []);
+  const [r, set] = useState<Recipe>({ ...emptyRecipe });
+  const [env, setEnv] = useState("");
+  const [hosts, setHosts] = useState("");
+  const [numbers, setNumbers] = useState({ cpus: "", memory_mb: "", disk_gb: "", budget: "" });
+  const [busy, setBusy] = useState(false);
+  const [error, setError] = useState<Error | null>(null);
+
+  const change = (part: Partial<Recipe>) => set({ ...r, ...part });
+  const number = (key: keyof typeof numbers, text: string) => {
+    setNumbers({ ...numbers, [key]: text });
+    const n = text.trim() === "" ? 0 : Number(text);
+    change({ [key]: n } as Partial<Recipe>);
+  };
+  const recipe: Recipe = { ...r, env: parseEnv(env).pairs, allowlist: hosts.split(/[\s,]+/).filter(Boolean) };
+  const wrong: Record<string, string> = { ...checkRecipe(recipe), ...(parseEnv(env).error ? { env: parseEnv(env).error! } : {}) };
+  const submit = async () => {
+    setBusy(true);
+    setError(null);
+    try {
+      const body = { ...bodyOf(recipe), config: { source: "flags", raw: yamlOf(recipe) } };
+      const made = await send<Sandbox>("POST", "/v1/sandboxes", body, { wait: false });
+      putSandbox(made);
+      go(`/sandboxes/${made.id}`);
+    } catch (e) {
+      setError(e as Error);
+      setBusy(false);
+    }
+  };
+  if (templates.error) return <Failure error={templates.error} retry={templates.reload} />;
+  if (!templates.data) return <Loading what="templates" />;
+  return (
+    <section class="page">
+      <h1>New sandbox</h1>
+      <div class="create">
+        <form
+          class="card"
+          noValidate
+          onSubmit={(e) => {
+            e.preventDefault();
+            if (Object.keys(wrong).length === 0) void submit();
+          }}
+        >
+          <div class="in stack">
+            <Templates list={templates.data} value={r.template} choose={(template) => change({ template })} />
+            <Field label="Name" hint="For you; the id is made by the server" error={wrong["name"]}>
+              {(id) => <input id={id} value={r.name} placeholder="none" onInput={(e) => change({ name: e.currentTarget.value })} />}
+            </Field>
+            <div class="four">
+              <Field label="Processors" error={wrong["cpus"]}>
+                {(id) => <input id={id} inputMode="numeric" placeholder="default" value={numbers.cpus} onInput={(e) => number("cpus", e.currentTarget.value)} />}
+              </Field>
+              <Field label="Memory, MB" error={wrong["memory_mb"]}>
+                {(id) => <input id={id} inputMode="numeric" placeholder="default" value={numbers.memory_mb} onInput={(e) => number("memory_mb", e.currentTarget.value)} />}
+              </Field>
+              <Field label="Disk, GB" error={wrong["disk_gb"]}>
+                {(id) => <input id={id} inputMode="numeric" placeholder="default" value={numbers.disk_gb} onInput={(e) => number("disk_gb", e.currentTarget.value)} />}
+              </Field>
+              <Field label="Budget, $" error={wrong["budget"]}>
+                {(id) => <input id={id} inputMode="decimal" placeholder="none" value={numbers.budget} onInput={(e) => number("budget", e.currentTarget.value)} />}
+              </Field>
+            </div>
+            <div class="two">
+              <Field label="Repository" hint="A URL, cloned into /workspace" error={wrong["repo"]}>
+                {(id) => <input id={id} type="url" value={r.repo} placeholder="https://…" onInput={(e) => change({ repo: e.currentTarget.value.trim() })} />}
+              </Field>
+              <Field label="Branch">
+                {(id) => <input id={id} value={r.repo_branch} disabled={!r.repo} placeholder="default" onInput={(e) => change({ repo_branch: e.currentTarget.value.trim() })} />}
+              </Field>
+            </div>
+            <Field label="Init script" hint="Runs as agent in /workspace when the repository is there">
+              {(id) => <textarea id={id} rows={3} value={r.init_script} placeholder="npm ci" onInput={(e) => change({ init_script: e.currentTarget.value })} />}
+            </Field>
+            <Field label="Environment" hint="NAME=value, one a line" error={wrong["env"]}>
+              {(id) => <textarea id={id} rows={2} value={env} onInput={(e) => setEnv(e.currentTarget.value)} />}
+            </Field>
+            <div class="two">
+              <Field label="Network">
+                {(id) => (
+                  <select id={id} value={r.network_mode} onChange={(e) => change({ network_mode: e.currentTarget.value })}>
+                    <option value="none">none: only what the operator allows</option>
+                    <option value="allowlist">allowlist: named hosts</option>
+                    <option value="full">full: everything outside of this network</option>
+                  </select>
+                )}
+              </Field>
+              {r.network_mode === "allowlist" && (
+                <Field label="Allowed hosts" hint="api.example.com, *.example.org" error={wrong["allowlist"]}>
+                  {(id) => <input id={id} value={hosts} onInput={(e) => setHosts(e.currentTarget.value)} />}
+                </Field>
+              )}
+            </div>
+            {!!secrets.data?.length && (
+              <fieldset class="templates">
+                <legend>Secrets</legend>
+                {secrets.data.map((x) => (
+                  <label key={x.name} class="check">
+                    <input
+                      type="checkbox"
+                      checked={r.secrets.includes(x.name)}
+                      onChange={(e) => change({ secrets: e.currentTarget.checked ? [...r.secrets, x.name] : r.secrets.filter((n) => n !== x.name) })}
+                    />
+                    <code>{x.name}</code> <span class="dim small cut">{x.hosts.map(visible).join(", ")}</span>
+                  </label>
+                ))}
+              </fieldset>
+            )}
+            {error && (
+              <div class="failure" role="alert">
+                <Icon name="warn" />
+                {error instanceof ApiError && error.code === "plan_limit_reached" ? `${visible(error.message)} Destroy a sandbox to make room.` : visible(error.message)}
+              </div>
+            )}
+            <div class="row">
+              <Button kind="primary" type="submit" icon="plus" busy={busy} disabled={Object.keys(wrong).length > 0}>
+                Create
+              </Button>
+              <a class="btn quiet" href="/">
+                Cancel
+              </a>
+            </div>
+          </div>
+        </form>
+        <div class="stack same">
+          <div class="card">
+            <header>
+              <h2>The same as a command</h2>
+            </header>
+            <div class="in">
+              <Code label="Command" text={commandOf(recipe)} />
+              {commandOf(recipe).startsWith("caged up") && <p class="hint">with the file below beside it</p>}
+            </div>
+          </div>
+          <div class="card">
+            <header>
+              <h2>.caged.yaml</h2>
+            </header>
+            <div class="in">
+              <Code label="Text of .caged.yaml" text={yamlOf(recipe)} />
+            </div>
+          </div>
+        </div>
+      </div>
+    </section>
+  );
+}

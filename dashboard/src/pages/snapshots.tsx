@@ -1,0 +1,160 @@
+// Snapshots of a sandbox, and new sandboxes from it.
+import { useState } from "preact/hooks";
+import { ApiError, get, send } from "../lib/api";
+import { bytes, visible } from "../lib/format";
+import { refresh } from "../lib/live";
+import { go } from "../lib/router";
+import type { Sandbox } from "../lib/types";
+import { useLoad } from "../lib/use";
+import { Button, confirmed, Dialog, Empty, Failure, Field, Loading, toast, When } from "../ui/parts";
+
+interface Snapshot {
+  id: string;
+  name: string | null;
+  description?: string | null;
+  status: string;
+  trigger?: string;
+  size_bytes?: number;
+  created_at: string;
+}
+
+export function SnapshotsPanel({ s }: { s: Sandbox }) {
+  const loaded = useLoad((signal) => get<Snapshot[]>(`/v1/sandboxes/${s.id}/snapshots`, undefined, signal), [s.id, s.status]);
+  const [naming, setNaming] = useState<string | null>(null);
+  const [busy, setBusy] = useState<string | null>(null);
+  const alive = s.status === "running" || s.status === "paused";
+  const act = async (what: string, run: () => Promise<unknown>, done: string) => {
+    setBusy(what);
+    try {
+      await run();
+      toast(done);
+      loaded.reload();
+      void refresh();
+    } catch (e) {
+      toast((e as Error).message, "bad");
+    }
+    setBusy(null);
+  };
+  const fork = async () => {
+    setBusy("fork");
+    try {
+      const made = await send<Sandbox>("POST", `/v1/sandboxes/${s.id}/fork`, {});
+      toast("A fork is there");
+      go(`/sandboxes/${made.id}`);
+    } catch (e) {
+      toast((e as Error).message, "bad");
+    }
+    setBusy(null);
+  };
+  if (loaded.error)
+    return loaded.error instanceof ApiError && loaded.error.absent ? (
+      <Empty icon="camera" title="This server has no snapshots">
+        <p>{visible(loaded.error.message)}</p>
+      </Empty>
+    ) : (
+      <Failure error={loaded.error} retry={loaded.reload} />
+    );
+  if (!loaded.data) return <Loading what="snapshots" />;
+  return (
+    <div class="stack">
+      <div class="row">
+        <span class="grow" />
+        {alive && (
+          <>
+            <Button icon="fork" busy={busy === "fork"} onClick={() => void fork()}>
+              Fork
+            </Button>
+            <Button kind="primary" icon="camera" busy={busy === "make"} onClick={() => setNaming("")}>
+              Take a snapshot
+            </Button>
+          </>
+        )}
+      </div>
+      {loaded.data.length === 0 ? (
+        <Empty icon="camera" title="No snapshot yet">
+          <p>A snapshot keeps the sandbox as it is now. It can be restored, or be the beginning of another sandbox.</p>
+        </Empty>
+      ) : (
+        <div class="table-wrap">
+          <table class="table">
+            <thead>
+              <tr>
+                <th>Name</th>
+                <th>State</th>
+                <th class="hide-s">Made by</th>
+                <th class="right">Size</th>
+                <th>Age</th>
+                <th>
+                  <span class="sr">Actions</span>
+                </th>
+              </tr>
+            </thead>
+            <tbody>
+              {loaded.data.map((x) => (
+                <tr key={x.id}>
+                  <td class="wrap">
+                    <strong>{visible(x.name || x.id)}</strong>
+                    {x.description && <span class="sub">{visible(x.description)}</span>}
+                  </td>
+                  <td>
+                    <span class={`chip ${x.status === "completed" ? "ok" : x.status === "failed" ? "bad" : "info"}`}>{x.status}</span>
+                  </td>
+                  <td class="dim hide-s">{visible(x.trigger ?? "")}</td>
+                  <td class="right num">{x.size_bytes === undefined ? "–" : bytes(x.size_bytes)}</td>
+                  <td>
+                    <When at={x.created_at} />
+                  </td>
+                  <td class="acts">
+                    {alive && (
+                      <Button
+                        kind="quiet"
+                        class="small"
+                        busy={busy === `r${x.id}`}
+                        onClick={() =>
+                          void confirmed("Restore this snapshot?", "The files of this sandbox become those of the snapshot; what is there now is lost.", "Restore", true).then(
+                            (yes) => (yes ? act(`r${x.id}`, () => send("POST", `/v1/snapshots/${x.id}/restore`, { target_sandbox_id: s.id }), "Restored") : undefined),
+                          )
+                        }
+                      >
+                        Restore
+                      </Button>
+                    )}
+                    <Button
+                      kind="quiet"
+                      class="small icon-only danger-hover"
+                      icon="trash"
+                      aria-label={`Delete ${visible(x.name || x.id)}`}
+                      onClick={() =>
+                        void confirmed("Delete this snapshot?", x.name || x.id, "Delete", true).then((yes) => (yes ? act(`d${x.id}`, () => send("DELETE", `/v1/snapshots/${x.id}`), "Deleted") : undefined))
+                      }
+                    />
+                  </td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </div>
+      )}
+      {naming !== null && (
+        <Dialog title="Take a snapshot" onClose={() => setNaming(null)}>
+          <form
+            class="stack"
+            onSubmit={(e) => {
+              e.preventDefault();
+              setNaming(null);
+              void act("make", () => send("POST", `/v1/sandboxes/${s.id}/snapshots`, { name: naming || "manual" }), "Taken");
+            }}
+          >
+            <Field label="Name">{(id) => <input id={id} maxLength={64} value={naming} onInput={(e) => setNaming(e.currentTarget.value)} />}</Field>
+            <footer>
+              <Button onClick={() => setNaming(null)}>Cancel</Button>
+              <Button kind="primary" type="submit">
+                Take it
+              </Button>
+            </footer>
+          </form>
+        </Dialog>
+      )}
+    </div>
+  );
+}

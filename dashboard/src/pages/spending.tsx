@@ -1,0 +1,215 @@
+// What a sandbox costs: machine and models against the budget, call by call.
+import { useEffect, useMemo, useState } from "preact/hooks";
+import { send } from "../lib/api";
+import { feedOf } from "../lib/feed";
+import { clock, count, duration, nusd, span, tokens, usd, visible } from "../lib/format";
+import { putSandbox } from "../lib/live";
+import { useStore } from "../lib/store";
+import { burn, type Call } from "../lib/sums";
+import type { Sandbox } from "../lib/types";
+import { Chart } from "../ui/chart";
+import { BudgetBar, Button, Dialog, Empty, Field, Loading, toast } from "../ui/parts";
+import { CallTable } from "./event-detail";
+
+const BURN_WINDOW_MS = 600_000;
+const CALLS_SHOWN = 200;
+
+function BudgetDialog({ s, close }: { s: Sandbox; close: () => void }) {
+  const [value, setValue] = useState(s.budget ? String(s.budget) : "");
+  const [busy, setBusy] = useState(false);
+  const amount = value.trim() === "" ? 0 : Number(value);
+  const wrong = Number.isNaN(amount) || amount < 0 || amount > 1e6 ? "Dollars, from 0 to a million" : null;
+  const save = async () => {
+    setBusy(true);
+    try {
+      putSandbox(await send<Sandbox>("PATCH", `/v1/sandboxes/${s.id}`, { budget: amount }));
+      toast(amount ? `The budget is ${usd(amount)} now` : "There is no budget now");
+      close();
+    } catch (e) {
+      toast((e as Error).message, "bad");
+    }
+    setBusy(false);
+  };
+  return (
+    <Dialog title="Budget" onClose={close}>
+      <form
+        class="stack"
+        onSubmit={(e) => {
+          e.preventDefault();
+          if (!wrong) void save();
+        }}
+      >
+        <Field label="Dollars for models and machine together" hint="Empty or 0: no budget. Calls that were refused for want of money pass again when it is raised." error={wrong}>
+          {(id) => <input id={id} inputMode="decimal" value={value} onInput={(e) => setValue(e.currentTarget.value)} />}
+        </Field>
+        <footer>
+          <Button onClick={close}>Cancel</Button>
+          <Button kind="primary" type="submit" busy={busy} disabled={!!wrong}>
+            Set
+          </Button>
+        </footer>
+      </form>
+    </Dialog>
+  );
+}
+
+function Calls({ calls, id }: { calls: Call[]; id: string }) {
+  const [open, setOpen] = useState<Call | null>(null);
+  const sorted = [...calls].sort((a, b) => (b.nusd ?? -1) - (a.nusd ?? -1)).slice(0, CALLS_SHOWN);
+  return (
+    <div class="card">
+      <header>
+        <h2>Calls, dearest first</h2>
+        <span class="dim">{count(calls.length)}</span>
+      </header>
+      <div class="table-wrap">
+        <table class="table">
+          <thead>
+            <tr>
+              <th>At</th>
+              <th>Model</th>
+              <th>Outcome</th>
+              <th class="right">In</th>
+              <th class="right">Out</th>
+              <th class="right hide-s">Took</th>
+              <th class="right">Cost</th>
+            </tr>
+          </thead>
+          <tbody>
+            {sorted.map((c) => (
+              <tr key={c.call}>
+                <td class="num">
+                  <a href={`/sandboxes/${id}/timeline?t=${(c.startMs / 1000).toFixed(1)}`}>{clock(c.startMs)}</a>
+                </td>
+                <td>
+                  <button type="button" class="as-link" onClick={() => setOpen(c)}>
+                    {visible(c.model || c.api)}
+                  </button>
+                </td>
+                <td>
+                  <span class={`chip ${c.status === "ok" || c.status === "drained" ? "ok" : c.status === "open" ? "info" : "bad"}`}>{visible(c.status)}</span>
+                </td>
+                <td class="right num">{tokens(c.tokensIn)}</td>
+                <td class="right num">{tokens(c.tokensOut)}</td>
+                <td class="right num hide-s">{c.endMs === null ? "–" : duration(c.endMs - c.startMs)}</td>
+                <td class="right num">{c.nusd === null ? (c.status === "open" ? "…" : "not priced") : nusd(c.nusd)}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+      {open && (
+        <Dialog title={`Call ${open.call}: ${visible(open.model)}`} onClose={() => setOpen(null)}>
+          <CallTable call={open} />
+          <p class="dim small">
+            {visible(open.provider)} {visible(open.api)}
+            {open.stop && `, stopped by ${visible(open.stop)}`}
+            {open.tools.length > 0 && `, called ${open.tools.map(visible).join(", ")}`}
+          </p>
+        </Dialog>
+      )}
+    </div>
+  );
+}
+
+export function SpendingPanel({ s }: { s: Sandbox }) {
+  const feed = useMemo(() => feedOf(s.id), [s.id]);
+  useEffect(() => feed.open(), [feed]);
+  const version = useStore(feed.version);
+  const [editing, setEditing] = useState(false);
+  const sums = feed.sums;
+  const calls = [...sums.calls.values()];
+  const last = feed.lines[feed.lines.length - 1];
+  const nowMs = s.status === "running" && feed.epoch ? Date.now() - feed.epoch : last ? last.t / 1e6 : 0;
+  const ranHours = s.started_at ? ((s.stopped_at ? Date.parse(s.stopped_at) : Date.now()) - Date.parse(s.started_at)) / 3_600_000 : 0;
+  const machineHourly = ranHours > 0 ? s.cost / ranHours : 0;
+  const hourly = s.status === "running" ? burn(sums.spending, nowMs, BURN_WINDOW_MS) + machineHourly : 0;
+  const left = s.budget ? Math.max(0, s.budget - s.total_cost) : null;
+  const data = useMemo(() => {
+    const at = [feed.epoch / 1000, ...sums.spending.map(([t]) => (feed.epoch + t) / 1000)];
+    const v = [0, ...sums.spending.map(([, n]) => n / 1e9)];
+    if (nowMs && sums.spending.length) {
+      at.push((feed.epoch + nowMs) / 1000);
+      v.push(sums.llmNusd / 1e9);
+    }
+    return s.budget ? [at, v, at.map(() => s.budget!)] : [at, v];
+  }, [version, s.budget, Math.floor(nowMs / 5000)]);
+  const byModel = new Map<string, { calls: number; nusd: number; tokens: number }>();
+  for (const c of calls) {
+    const m = byModel.get(c.model || c.api) ?? { calls: 0, nusd: 0, tokens: 0 };
+    m.calls++;
+    m.nusd += c.nusd ?? 0;
+    m.tokens += c.tokensIn + c.tokensOut;
+    byModel.set(c.model || c.api, m);
+  }
+  return (
+    <div class="stack">
+      <div class="card tiles-card">
+        <dl class="tiles">
+          <div>
+            <dt>Spent</dt>
+            <dd>
+              <BudgetBar cost={s.total_cost} budget={s.budget} />
+            </dd>
+          </div>
+          <div>
+            <dt>Models</dt>
+            <dd class="num">{usd(s.llm_cost)}</dd>
+          </div>
+          <div>
+            <dt>Machine</dt>
+            <dd class="num">{usd(s.cost)}</dd>
+          </div>
+          <div>
+            <dt>Burn rate</dt>
+            <dd class="num">{hourly ? `${usd(hourly)}/h` : "–"}</dd>
+          </div>
+          <div>
+            <dt>Budget lasts</dt>
+            <dd class="num">{left !== null && hourly > 0 ? span((left / hourly) * 3600) : "–"}</dd>
+          </div>
+        </dl>
+        {s.status !== "destroyed" && <Button onClick={() => setEditing(true)}>{s.budget ? "Change the budget" : "Set a budget"}</Button>}
+      </div>
+      {feed.state.value === "connecting" && !last ? (
+        <Loading what="the record" />
+      ) : calls.length === 0 ? (
+        <Empty icon="bot" title="No model was called yet">
+          <p>Calls pass the gateway of the sandbox: it prices them before they leave and holds them to the budget. Programs inside find it in ANTHROPIC_BASE_URL, OPENAI_BASE_URL and GOOGLE_GEMINI_BASE_URL.</p>
+        </Empty>
+      ) : (
+        <>
+          <div class="charts">
+            <div class="card in">
+              <Chart
+                title="Models, over time"
+                data={data}
+                series={[
+                  { label: "spent", colour: "--accent", fill: true, format: usd },
+                  ...(s.budget ? [{ label: "budget", colour: "--bad", dash: true, format: usd }] : []),
+                ]}
+              />
+            </div>
+            <div class="card in">
+              <h3>By model</h3>
+              <table class="table tight">
+                <tbody>
+                  {[...byModel].sort((a, b) => b[1].nusd - a[1].nusd).map(([m, v]) => (
+                    <tr key={m}>
+                      <td>{visible(m)}</td>
+                      <td class="right num dim">{count(v.calls)} calls</td>
+                      <td class="right num dim">{tokens(v.tokens)}</td>
+                      <td class="right num">{nusd(v.nusd)}</td>
+                    </tr>
+                  ))}
+                </tbody>
+              </table>
+            </div>
+          </div>
+          <Calls calls={calls} id={s.id} />
+        </>
+      )}
+      {editing && <BudgetDialog s={s} close={() => setEditing(false)} />}
+    </div>
+  );
+}

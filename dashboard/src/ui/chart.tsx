@@ -1,0 +1,101 @@
+// A line chart over time. uPlot comes as a chunk of its own with the first chart.
+import { useEffect, useRef } from "preact/hooks";
+import { useStore } from "../lib/store";
+import { shown } from "../lib/theme";
+
+export interface Series {
+  label: string;
+  /** A custom property of the theme. */
+  colour: string;
+  fill?: boolean;
+  dash?: boolean;
+  format: (v: number) => string;
+}
+
+interface Props {
+  title: string;
+  /** Seconds since 1970, then one row of values a series; null: a gap. */
+  data: (number | null)[][];
+  series: Series[];
+  height?: number;
+  min?: number;
+  max?: number;
+}
+
+export function Chart(p: Props) {
+  const box = useRef<HTMLDivElement>(null);
+  const plot = useRef<InstanceType<typeof import("uplot")> | null>(null);
+  const mode = useStore(shown);
+  const data = useRef(p.data);
+  data.current = p.data;
+
+  useEffect(() => {
+    let gone = false;
+    let watch: ResizeObserver | null = null;
+    void Promise.all([import("uplot"), import("uplot/dist/uPlot.min.css")]).then(([{ default: UPlot }]) => {
+      if (gone || !box.current) return;
+      const style = getComputedStyle(document.documentElement);
+      const colour = (name: string) => style.getPropertyValue(name).trim();
+      const axis = { stroke: colour("--dim"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: "11px system-ui, sans-serif" };
+      plot.current = new UPlot(
+        {
+          width: box.current.clientWidth,
+          height: p.height ?? 160,
+          legend: { show: false },
+          cursor: { y: false, points: { size: 6 } },
+          padding: [10, 8, 0, 0],
+          scales: { y: { range: (_u, lo, hi) => [p.min ?? Math.min(0, lo ?? 0), p.max ?? Math.max(hi ?? 0, 1e-9) * 1.12] } },
+          axes: [axis, { ...axis, size: 64, values: (_u, ticks) => ticks.map((t) => p.series[0]!.format(t)) }],
+          series: [
+            {},
+            ...p.series.map((s) => ({
+              label: s.label,
+              stroke: colour(s.colour),
+              width: 1.6,
+              dash: s.dash ? [5, 4] : undefined,
+              fill: s.fill ? `color-mix(in srgb, ${colour(s.colour)} 16%, transparent)` : undefined,
+              points: { show: false },
+            })),
+          ],
+        },
+        data.current as import("uplot").AlignedData,
+        box.current,
+      );
+      watch = new ResizeObserver(() => box.current && plot.current?.setSize({ width: box.current.clientWidth, height: p.height ?? 160 }));
+      watch.observe(box.current);
+    });
+    return () => {
+      gone = true;
+      watch?.disconnect();
+      plot.current?.destroy();
+      plot.current = null;
+    };
+  }, [mode, p.series.length]);
+  useEffect(() => plot.current?.setData(p.data as import("uplot").AlignedData), [p.data]);
+
+  const words = p.series
+    .map((s, i) => {
+      const row = p.data[i + 1] ?? [];
+      const last = [...row].reverse().find((v) => v !== null && v !== undefined);
+      return `${s.label} ${last === undefined || last === null ? "unknown" : s.format(last)}`;
+    })
+    .join(", ");
+  return (
+    <figure class="chart">
+      <figcaption class="row">
+        <span class="grow">{p.title}</span>
+        {p.series.map((s, i) => {
+          const row = p.data[i + 1] ?? [];
+          const last = row[row.length - 1];
+          return (
+            <span key={s.label} class="legend small">
+              <i style={{ background: `var(${s.colour})` }} />
+              {s.label} <strong class="num">{last === null || last === undefined ? "–" : s.format(last)}</strong>
+            </span>
+          );
+        })}
+      </figcaption>
+      <div ref={box} role="img" aria-label={`${p.title}: ${words}`} style={{ minHeight: `${p.height ?? 160}px` }} />
+    </figure>
+  );
+}

@@ -17,7 +17,7 @@
 #define USERS ROOT "/users"
 #define ADMIN ROOT "/admin"
 
-enum { STALE_MAX = 256, PROCESSES_MAX = 4096 };
+enum { STALE_MAX = 256, PROCESSES_MAX = 4096, SWEEP_MS = 100 };
 
 static bool usable;
 static char stale[STALE_MAX][64];
@@ -73,7 +73,7 @@ bool cgroup_kill(const char *path)
     return path[0] != '\0' && put(path, "cgroup.kill", "1");
 }
 
-void cgroup_remove(const char *path)
+static void sweep(void)
 {
     for (unsigned i = 0; i < stale_count;) {
         if (rmdir(stale[i]) == 0 || errno == ENOENT)
@@ -81,8 +81,23 @@ void cgroup_remove(const char *path)
         else
             i++;
     }
-    if (path[0] == '\0' || rmdir(path) == 0 || errno == ENOENT)
+}
+
+static void on_sweep(struct timer *t)
+{
+    (void)t;
+    sweep();
+}
+
+/* Later: the kernel takes its time, and somebody waits for the command's exit code. */
+void cgroup_remove(const char *path)
+{
+    static struct timer timer;
+    if (path[0] == '\0')
         return;
+    if (stale_count == STALE_MAX)
+        sweep();
     if (stale_count < STALE_MAX)
         cg_strlcpy(stale[stale_count++], sizeof stale[0], path);
+    timer_start(&timer, SWEEP_MS, on_sweep);
 }

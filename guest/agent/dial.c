@@ -121,6 +121,8 @@ static void choose_events(struct dial *d)
     uint32_t events = d->queue.n > 0 ? EPOLLOUT : 0;
     if (!d->got_eof && cg_link_room(d->task.stream) > 0)
         events |= EPOLLIN;
+    else if (!d->got_eof)
+        cg_link_want_room(d->task.stream); /* the last bytes took exactly what there was */
     if (events == 0)
         watch_stop(&d->watch); /* a hang-up is reported even to a watch that asks for nothing */
     else if (d->watch.fd < 0)

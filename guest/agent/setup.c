@@ -50,10 +50,25 @@ static bool add_entropy(const char *hex, struct cg_err *e)
 
 static bool put_text(const char *path, mode_t mode, const char *text, struct cg_err *e)
 {
-    CG_OWN(cg_drop_fd) int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
+    /* written over, not anew: ext4 waits for the disk when a file that was emptied is closed */
+    CG_OWN(cg_drop_fd) int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, mode);
     if (fd < 0)
         return cg_fail_sys(e, "write %s", path);
-    return cg_fd_write_full(fd, text, strlen(text), e);
+    return cg_fd_write_full(fd, text, strlen(text), e) &&
+           (ftruncate(fd, (off_t)strlen(text)) == 0 || cg_fail_sys(e, "write %s", path));
+}
+
+/* The kernel's boot_id is that of the snapshot: one of our own covers it. */
+static bool cover_boot_id(const char *text, struct cg_err *e)
+{
+    static const char ours[] = "/run/boot_id", kernels[] = "/proc/sys/kernel/random/boot_id";
+    struct stat a, b;
+    if (!put_text(ours, 0444, text, e))
+        return false;
+    if (stat(ours, &a) == 0 && stat(kernels, &b) == 0 && a.st_dev == b.st_dev &&
+        a.st_ino == b.st_ino)
+        return true; /* since the last time */
+    return mount(ours, kernels, NULL, MS_BIND, NULL) == 0 || cg_fail_sys(e, "cover boot_id");
 }
 
 static bool set_names(const char *hostname, struct cg_err *e)
@@ -78,17 +93,11 @@ static bool set_names(const char *hostname, struct cg_err *e)
     snprintf(text, sizeof text, "%s\n", id);
     if (!put_text("/etc/machine-id", 0444, text, e))
         return false;
-    /* the kernel's boot_id is that of the snapshot: cover it with one of our own */
     snprintf(text, sizeof text,
              "%02x%02x%02x%02x-%02x%02x-4%01x%02x-a%01x%02x-%02x%02x%02x%02x%02x%02x\n", r[16],
              r[17], r[18], r[19], r[20], r[21], r[22] & 15, r[23], r[24] & 15, r[25], r[26], r[27],
              r[28], r[29], r[30], r[31]);
-    umount2("/proc/sys/kernel/random/boot_id", MNT_DETACH);
-    if (!put_text("/run/boot_id", 0444, text, e))
-        return false;
-    if (mount("/run/boot_id", "/proc/sys/kernel/random/boot_id", NULL, MS_BIND, NULL) != 0)
-        return cg_fail_sys(e, "cover boot_id");
-    return true;
+    return cover_boot_id(text, e);
 }
 
 static bool set_clock(int64_t wall_ns, struct cg_err *e)

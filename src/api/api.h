@@ -15,6 +15,8 @@ struct cg_api {
     bool loopback;
     struct api_stream *streams;     /* open event streams, for the server's end */
     struct api_terminal *terminals; /* open terminals */
+    struct api_tunnel *tunnels;     /* connections to ports of guests */
+    struct api_mcp *mcps;           /* open MCP sockets */
     struct dashboard *dashboard;    /* NULL until somebody asked for it */
 };
 
@@ -69,6 +71,14 @@ void op_end(struct op *op);
  * happens all the same, and the callback that is awaited ends the op by a reply function. */
 void op_outlive(struct op *op);
 
+/* The opposite: a client that goes away ends the op again. */
+void op_mortal(struct op *op);
+
+typedef void op_next(struct op *op, const struct cg_json *body);
+/* Calls next with the body (may be NULL): at once, or when the op's sandbox, which sleeps for being
+ * idle, is awake. What cannot be used for another reason next finds out itself. */
+void op_awake(struct op *op, const struct cg_json *body, op_next *next);
+
 /* The value of {name} in the route; NULL when there is none. */
 const char *op_param(const struct op *op, const char *name);
 
@@ -114,9 +124,12 @@ api_handler api_files, api_files_delete, api_files_mkdir, api_files_rename;
 api_handler api_content_get, api_content_put, api_raw_get, api_raw_put, api_archive_get,
     api_archive_put;
 api_handler api_git_diff, api_logs, api_templates, api_events, api_ports, api_metrics, api_status;
+api_handler api_network, api_network_change;
 api_handler api_secrets, api_secrets_set, api_secrets_delete;
 api_handler api_sandbox_snapshots, api_snapshots_create, api_snapshots, api_snapshot,
-    api_snapshot_delete, api_snapshot_restore, api_sandbox_fork;
+    api_snapshot_delete, api_snapshot_restore, api_snapshot_download, api_snapshot_content,
+    api_sandbox_fork, api_gc;
+api_handler api_tunnel, api_mcp;
 api_handler api_not_yet;
 api_handler api_signup, api_login, api_logout, api_password;
 api_handler api_account_sessions, api_account_session_delete;
@@ -125,5 +138,7 @@ api_handler api_device_code, api_device_token, api_device_look, api_device_decid
 /* The server stops: clients are told to come again. */
 void api_streams_end(struct cg_api *a);
 void api_terminals_end(struct cg_api *a);
+void api_tunnels_end(struct cg_api *a);
+void api_mcps_end(struct cg_api *a);
 
 #endif

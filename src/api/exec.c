@@ -176,7 +176,12 @@ static void start(struct op *op, const struct cg_json *body)
         send_stdin(op);
 }
 
+static void start_awake(struct op *op, const struct cg_json *body)
+{
+    op_awake(op, body, start);
+}
+
 void api_exec(struct op *op)
 {
-    op_read_json(op, start);
+    op_read_json(op, start_awake);
 }

@@ -60,9 +60,11 @@ const struct route api_routes[] = {
     {"PUT /v1/sandboxes/{id}/files/archive", api_archive_put, ACCESS_WRITE, true, false},
     {"GET /v1/sandboxes/{id}/git/diff", api_git_diff, ACCESS_READ, true, false},
     {"GET /v1/sandboxes/{id}/logs", api_logs, ACCESS_READ, true, false},
+    {"GET /v1/sandboxes/{id}/network", api_network, ACCESS_READ, true, false},
+    {"PATCH /v1/sandboxes/{id}/network", api_network_change, ACCESS_WRITE, true, false},
     {"GET /v1/sandboxes/{id}/ports", api_ports, ACCESS_READ, true, false},
+    {"GET /v1/sandboxes/{id}/ports/{port}/connect", api_tunnel, ACCESS_WRITE, true, true},
     {"GET /v1/sandboxes/{id}/metrics", api_metrics, ACCESS_READ, true, false},
-    /* of the contract, and answered 501 with the reason until they are built */
     {"POST /v1/sandboxes/{id}/pause", api_sandbox_pause, ACCESS_WRITE, true, false},
     {"POST /v1/sandboxes/{id}/resume", api_sandbox_resume, ACCESS_WRITE, true, false},
     {"GET /v1/sandboxes/{id}/snapshots", api_sandbox_snapshots, ACCESS_READ, true, false},
@@ -71,10 +73,14 @@ const struct route api_routes[] = {
     {"GET /v1/snapshots", api_snapshots, ACCESS_READ, false, false},
     {"GET /v1/snapshots/{snapshot}", api_snapshot, ACCESS_READ, false, false},
     {"DELETE /v1/snapshots/{snapshot}", api_snapshot_delete, ACCESS_WRITE, false, false},
+    {"GET /v1/snapshots/{snapshot}/download", api_snapshot_download, ACCESS_READ, false, false},
+    {"GET /v1/snapshots/{snapshot}/download/content", api_snapshot_content, ACCESS_READ, false,
+     false},
+    {"POST /v1/gc", api_gc, ACCESS_FULL, false, false},
     {"POST /v1/snapshots/{snapshot}/restore", api_snapshot_restore, ACCESS_WRITE, false, false},
+    /* of the contract, and answered 501 with the reason until they are built */
     {"GET /v1/sandboxes/{id}/sessions", api_not_yet, ACCESS_READ, true, false},
-    {"GET /v1/sandboxes/{id}/mcp", api_not_yet, ACCESS_WRITE, true, true},
-    {"PATCH /v1/sandboxes/{id}/network", api_not_yet, ACCESS_WRITE, true, false},
+    {"GET /v1/sandboxes/{id}/mcp", api_mcp, ACCESS_WRITE, true, true},
     {NULL, NULL, ACCESS_NONE, false, false},
 };
 
@@ -109,7 +115,8 @@ static bool method_matches(const struct route *t, const char *method)
 {
     size_t n = strcspn(t->name, " ");
     bool streams = t->ws || t->handler == api_events || t->handler == api_raw_get ||
-                   t->handler == api_content_get || t->handler == api_archive_get;
+                   t->handler == api_content_get || t->handler == api_archive_get ||
+                   t->handler == api_snapshot_content;
     if (strcmp(method, "HEAD") == 0 && !streams)
         method = "GET";
     return strlen(method) == n && strncmp(t->name, method, n) == 0;
@@ -247,6 +254,12 @@ void op_outlive(struct op *op)
     op->r->abort = on_abort_outlived;
 }
 
+void op_mortal(struct op *op)
+{
+    if (op->r)
+        op->r->abort = on_abort;
+}
+
 void op_end(struct op *op)
 {
     if (op->r) {
@@ -307,6 +320,25 @@ static bool admit(struct cg_api *a, struct cg_http_req *r, const struct route *t
     return false;
 }
 
+/* What reads the guest wakes it. (A POST of a command does, too, when it has come in whole; uploads
+ * are not kept waiting: they need one that runs.) */
+static bool wakes(const struct route *t)
+{
+    static api_handler *const handlers[] = {api_files,       api_content_get, api_raw_get,
+                                            api_archive_get, api_git_diff,    api_terminal,
+                                            api_exec_ws,     api_tunnel,      api_mcp};
+    for (size_t i = 0; i < CG_COUNT(handlers); i++)
+        if (t->handler == handlers[i])
+            return true;
+    return false;
+}
+
+static void handle(struct op *op, const struct cg_json *none)
+{
+    (void)none;
+    ((const struct call *)op)->route->handler(op);
+}
+
 static void on_request(void *ctx, struct cg_http_req *r)
 {
     struct cg_api *a = ctx;
@@ -342,7 +374,10 @@ static void on_request(void *ctx, struct cg_http_req *r)
     }
     r->user = &c->op;
     r->abort = on_abort;
-    t->handler(&c->op);
+    if (wakes(t) && !r->has_body)
+        op_awake(&c->op, NULL, handle);
+    else
+        t->handler(&c->op);
 }
 
 bool cg_api_start(struct cg_api *a, struct cg_core *core, int fd, struct cg_err *e)
@@ -361,6 +396,8 @@ void cg_api_quiesce(struct cg_api *a)
     cg_http_server_quiesce(a->http);
     api_streams_end(a);
     api_terminals_end(a);
+    api_tunnels_end(a);
+    api_mcps_end(a);
 }
 
 unsigned cg_api_busy(const struct cg_api *a)

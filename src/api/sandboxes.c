@@ -5,6 +5,7 @@
 
 #include "api/api.h"
 #include "base/money.h"
+#include "core/network.h"
 #include "core/providers.h"
 #include "core/secrets.h"
 #include "core/snapshots.h"
@@ -46,24 +47,6 @@ static bool refuse_unbuilt(struct op *op, const struct cg_json *b)
                    "%s is not built yet in this version: leave it out", unbuilt[i]);
         return false;
     }
-    return true;
-}
-
-static bool check_network(const struct cg_json *b, struct cg_err *e)
-{
-    const char *mode = NULL;
-    const struct cg_json *list = cg_json_get(b, "allowlist");
-    if (!body_str(b, "network_mode", &mode, e))
-        return false;
-    if (mode && !cg_streq(mode, "none") && !cg_streq(mode, "full") &&
-        !cg_streq(mode, "allowlist") && mode[0])
-        return cg_fail(e, CG_INVALID, "network_mode must be none, allowlist or full, not %.64s",
-                       mode);
-    if ((mode && mode[0] && !cg_streq(mode, "none")) || (list && list->count > 0))
-        return cg_fail(e, CG_UNSUPPORTED,
-                       "network_mode %s is not built yet: sandboxes reach only what the operator's "
-                       "network.allow names; leave it out or say none",
-                       mode ? mode : "allowlist");
     return true;
 }
 
@@ -250,9 +233,12 @@ static bool read_spec(struct op *op, const struct cg_json *b, struct cg_spec *s,
     s->cpus = cpus ? (uint32_t)cpus : o->default_cpus;
     s->memory_mb = memory ? (uint32_t)memory : o->default_memory_mb;
     s->disk_gb = disk ? (uint32_t)disk : o->default_disk_gb;
-    return body_int(b, "timeout", 0, IDLE_MAX_S, &s->timeout_s, e) && check_network(b, e) &&
-           read_budget(b, s, e) && read_repo(b, s, e) && read_texts(b, s, e) &&
-           read_config(b, s, e) && read_secrets(op, b, s, e);
+    int64_t idle_s = o->default_timeout_s;
+    if (!body_int(b, "timeout", 0, INT32_MAX, &idle_s, e))
+        return false;
+    s->timeout_s = CG_MIN(idle_s, IDLE_MAX_S); /* a longer one is clamped */
+    return cg_network_wish(b, &s->network_json, e) && read_budget(b, s, e) && read_repo(b, s, e) &&
+           read_texts(b, s, e) && read_config(b, s, e) && read_secrets(op, b, s, e);
 }
 
 static void on_created(void *ctx, struct cg_sandbox *sb, const struct cg_err *err)

@@ -1,5 +1,7 @@
 /* caged-warden <sandbox id>: started by the keeper with the descriptors of jail/jail.h. */
+#include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +13,7 @@
 #include "jail/jail.h"
 #include "jail/seccomp.h"
 #include "warden/warden.h"
+#include "warden/warm.h"
 
 /* The descriptor if it is open (and closed on exec from now on), else -1. */
 static int inherited(int fd)
@@ -22,9 +25,33 @@ static int inherited(int fd)
     return fd;
 }
 
+/* A sandbox may be made before it is anybody's: its configuration is there when the server comes.
+ */
+static void await_server(int listener)
+{
+    struct pollfd p = {.fd = listener, .events = POLLIN};
+    while (listener >= 0 && poll(&p, 1, -1) < 0 && errno == EINTR)
+        ;
+}
+
+/* Without a configuration it is of nobody yet: the guest is made ready, then it waits. */
+static bool be_spare(struct cg_warden_fds *fds, struct cg_err *e)
+{
+    if (faccessat(fds->dir, "vm.state", F_OK, 0) == 0) {
+        fds->restored = warm_restore(uv_default_loop(), fds->dir, fds->vmm, fds->link, e);
+        fds->vmm = -1;
+        if (!fds->restored)
+            return false;
+        int warm = openat(fds->dir, "warm", O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0660);
+        cg_drop_fd(&warm); /* the server takes a spare when that is there */
+    }
+    await_server(fds->control);
+    return true;
+}
+
 static int run(const char *id)
 {
-    const struct cg_warden_fds fds = {
+    struct cg_warden_fds fds = {
         .control = inherited(CG_WARDEN_FD_CONTROL),
         .link = inherited(CG_WARDEN_FD_LINK),
         .vmm = inherited(CG_WARDEN_FD_VMM),
@@ -36,6 +63,10 @@ static int run(const char *id)
     };
     struct cg_err e = CG_ERR_INIT;
     struct warden *w = NULL;
+    if (fds.dir >= 0 && faccessat(fds.dir, "config.json", F_OK, 0) != 0 && !be_spare(&fds, &e)) {
+        cg_log(CG_LOG_ERROR, CG_EVENT("warden.spare_failed"), CG_E(&e));
+        return CG_WARDEN_NO_START;
+    }
     if (fds.control < 0 || fds.dir < 0)
         cg_fail(&e, CG_INVALID, "start it through caged-jail: descriptors %d and %d are missing",
                 CG_WARDEN_FD_CONTROL, CG_WARDEN_FD_DIR);

@@ -9,14 +9,16 @@
 
 const struct cg_verb cg_verbs[] = {
     {"up", NULL, "[FLAGS]", "make a sandbox from .caged.yaml and this repository",
-     "--config --template --cpus --memory --disk --network --repo --repo-branch --repo-commit "
+     "--config --template --cpus --memory --disk --network --allowlist --repo --repo-branch "
+     "--repo-commit "
      "--repo-subdir --budget --env --secrets --timeout --name --rm --json",
      "caged up                          # this folder's .caged.yaml, this repository\n"
      "caged up --template node-22 --cpus 2 --memory 1024\n"
      "caged up --repo https://example.org/p.git --repo-branch main",
      verb_up},
     {"run", NULL, "[FLAGS] [-- COMMAND...]", "make a sandbox from flags alone, without .caged.yaml",
-     "--template --cpus --memory --disk --network --repo --budget --env --secrets --timeout --name "
+     "--template --cpus --memory --disk --network --allowlist --repo --budget --env --secrets "
+     "--timeout --name "
      "--rm --json",
      "caged run --template minimal --json\n"
      "caged run --rm -- sh -c 'uname -a'   # make, run, destroy",
@@ -53,21 +55,34 @@ const struct cg_verb cg_verbs[] = {
      "caged cp build.tar cage-k3v9q2m7xa:/workspace/\n"
      "caged cp cage-k3v9q2m7xa:/workspace/out ./out",
      verb_cp},
+    {"ports", NULL, "<id>", "ports that something in a sandbox listens on", "--format --json",
+     "caged ports cage-k3v9q2m7xa", verb_ports},
+    {"forward", NULL, "[--bind ADDRESS] <id> PORT[:LOCAL]...",
+     "local ports that lead into a sandbox", "--bind",
+     "caged forward cage-k3v9q2m7xa 3000          # 127.0.0.1:3000 here is port 3000 there\n"
+     "caged forward cage-k3v9q2m7xa 5432:15432 8080",
+     verb_forward},
+    {"mcp", NULL, "<id>", "a sandbox's tools for an MCP client, over standard input and output", "",
+     "caged mcp cage-k3v9q2m7xa   # as the command of a server in the client's configuration",
+     verb_mcp},
     {"pause", "sleep", "<id>...", "save sandboxes with their memory; nothing of them runs then", "",
      "caged pause cage-k3v9q2m7xa", verb_pause},
     {"resume", "wake", "<id>...", "let paused sandboxes go on", "", "caged resume cage-k3v9q2m7xa",
      verb_resume},
-    {"snapshot", NULL, "create|list|show|restore|delete ...",
+    {"snapshot", NULL, "create|list|show|restore|download|delete ...",
      "keep the files of a sandbox, and go back to them",
-     "--name --description --memory --to --json",
+     "--name --description --memory --to --output --json",
      "caged snapshot create cage-k3v9q2m7xa --name before-refactor\n"
      "caged snapshot restore snap-k3v9q2m7xa\n"
+     "caged snapshot download snap-k3v9q2m7xa --output files.tar.gz\n"
      "caged up --from-snapshot snap-k3v9q2m7xa",
      verb_snapshot},
     {"fork", NULL, "[-n N] [--name NAME] <id>", "live copies of a sandbox, memory and all",
      "-n --count --name --json", "caged fork cage-k3v9q2m7xa -n 3", verb_fork},
     {"destroy", "rm", "[--force] <id>...", "end sandboxes; only their records stay", "--force",
      "caged destroy cage-k3v9q2m7xa", verb_destroy},
+    {"gc", NULL, "[--dry-run]", "remove files on the server that belong to nothing any more",
+     "--dry-run --json", "caged gc --dry-run", verb_gc},
     {"budget", NULL, "<id> [set DOLLARS|none]", "what a sandbox has spent and may spend", "",
      "caged budget cage-k3v9q2m7xa\ncaged budget cage-k3v9q2m7xa set 8   # while it runs",
      verb_budget},
@@ -87,6 +102,14 @@ const struct cg_verb cg_verbs[] = {
      "the server on this machine", "--state-dir --listen --config --foreground",
      "caged server start\ncaged server start --listen 127.0.0.1:7900 --state-dir ~/caged-two",
      verb_server},
+    {"network", NULL, "<id> [show|mode MODE|allow RULE|deny RULE|remove RULE]",
+     "what a sandbox may reach, also while it runs", "show mode allow deny remove --json",
+     "caged network cage-k3v9q2m7xa\n"
+     "caged network cage-k3v9q2m7xa mode allowlist\n"
+     "caged network cage-k3v9q2m7xa allow '*.example.com'   # or example.com:8443, 203.0.113.0/24\n"
+     "caged network cage-k3v9q2m7xa deny ads.example.com\n"
+     "caged network cage-k3v9q2m7xa remove '*.example.com'",
+     verb_network},
     {"secrets", NULL, "set NAME|list|delete NAME",
      "tokens that a sandbox uses without ever seeing them",
      "set list delete --host --from-env --value --json --format",

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -15,7 +16,7 @@
 #include "cli/verb.h"
 #include "image/image.h"
 
-enum { OUTPUT = 65536, CHECK_MS = 60000 };
+enum { OUTPUT = 65536, CHECK_MS = 60000, RESTORE_S = 40 };
 
 struct doctor {
     bool json;
@@ -123,16 +124,42 @@ static bool check_exec(struct doctor *d, struct cli *c, const char *id)
     return true;
 }
 
+static bool is_restored(struct cli *c, const char *create, double *seconds)
+{
+    int64_t start = cg_mono_ns();
+    CG_OWN(cg_drop_json)
+    struct cg_json *s = cli_json(c, "POST", "/v1/sandboxes", cg_slice_of(create), NULL);
+    const char *id = cg_json_str(s, "id");
+    if (!id)
+        return false;
+    *seconds = seconds_since(start);
+    CG_OWN(cg_drop_free) char *path = cg_format("/v1/sandboxes/%s", id);
+    (void)!cli_call(c, "DELETE", path, (struct cg_slice){0}, NULL, NULL);
+    return cg_streq(cg_json_str(cg_json_get(s, "isolation"), "started_from"), "golden snapshot");
+}
+
+/* The boot before it made the server keep a golden snapshot: some seconds later that is used. */
+static void check_restore(struct doctor *d, struct cli *c, const char *create)
+{
+    double seconds = 0;
+    bool ok = false;
+    for (int64_t start = cg_mono_ns(); !ok && seconds_since(start) < RESTORE_S;) {
+        nanosleep(&(struct timespec){.tv_sec = 1}, NULL);
+        ok = is_restored(c, create, &seconds);
+    }
+    CG_OWN(cg_drop_free) char *text = cg_format("from a golden snapshot, %.2f s", seconds);
+    report(d, "restore", ok ? 1 : -1, ok ? text : "creates boot",
+           "look for golden. in server.log of the state directory");
+}
+
 static void check_sandbox(struct doctor *d, struct cli *c)
 {
+    static const char create[] = "{\"template\":\"minimal\",\"memory_mb\":256,\"disk_gb\":1,"
+                                 "\"cpus\":1,\"name\":\"doctor\"}";
     struct cg_err e = CG_ERR_INIT;
     int64_t start = cg_mono_ns();
     CG_OWN(cg_drop_json)
-    struct cg_json *s =
-        cli_json(c, "POST", "/v1/sandboxes",
-                 cg_slice_of("{\"template\":\"minimal\",\"memory_mb\":256,\"disk_gb\":1,"
-                             "\"cpus\":1,\"name\":\"doctor\"}"),
-                 &e);
+    struct cg_json *s = cli_json(c, "POST", "/v1/sandboxes", cg_slice_of(create), &e);
     const char *id = cg_json_str(s, "id");
     if (!id) {
         report(d, "boot", 0, e.text, "look into server.log of the state directory");
@@ -149,6 +176,7 @@ static void check_sandbox(struct doctor *d, struct cli *c)
     CG_OWN(cg_drop_free) char *gone = cg_format("%.1f s", seconds_since(start));
     report(d, "destroy", ok, ok ? gone : e.text,
            "caged server stop, then start: it sweeps leftovers");
+    check_restore(d, c, create);
 }
 
 /* With a state directory of its own, so that nothing of the user's is touched. */

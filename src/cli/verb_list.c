@@ -93,6 +93,25 @@ static void print_member(const struct cg_json *s, const char *key, const char *l
     putchar('\n');
 }
 
+/* What counts as activity stands in docs/snapshots.md. */
+static void print_activity(const struct cg_json *s, const struct cg_json *live)
+{
+    long long timeout = (long long)cg_json_int(s, "timeout", 0);
+    const char *why = cg_json_str(s, "pause_reason");
+    if (why)
+        printf("%-12s%s since %.19s; caged resume %s\n", "paused",
+               cg_streq(why, "idle") ? "asleep for being idle" : "by request",
+               cg_json_str(s, "paused_at") ? cg_json_str(s, "paused_at") : "?",
+               cg_json_str(s, "id"));
+    if (!live)
+        return;
+    long long idle = (long long)cg_json_int(live, "idle_ms", 0) / 1000;
+    if (timeout > 0)
+        printf("%-12sidle for %lld s, sleeps at %lld s\n", "activity", idle, timeout);
+    else
+        printf("%-12sidle for %lld s, never sleeps by itself\n", "activity", idle);
+}
+
 static void print_status(const struct cg_json *s, const struct cg_json *live)
 {
     static const char *const members[][2] = {{"id", "id"},
@@ -114,6 +133,7 @@ static void print_status(const struct cg_json *s, const struct cg_json *live)
     const struct cg_json *isolation = cg_json_get(s, "isolation");
     printf("%-12s%s on %s\n", "isolation", cg_json_str(isolation, "vmm"),
            cg_json_str(isolation, "accel") ? cg_json_str(isolation, "accel") : "?");
+    print_activity(s, live);
     const struct cg_json *init = cg_json_get(s, "init");
     if (init)
         printf("%-12s%s\n", "init", cg_json_str(init, "status"));

@@ -11,10 +11,10 @@ enum { WORDS = 8 };
 
 static const char usage[] =
     "snapshot needs: create SANDBOX [--name N] [--memory], list [SANDBOX], show SNAPSHOT, "
-    "restore SNAPSHOT [--to SANDBOX], delete SNAPSHOT";
+    "restore SNAPSHOT [--to SANDBOX], download SNAPSHOT --output FILE, delete SNAPSHOT";
 
 struct wish {
-    const char *name, *description, *to, *count;
+    const char *name, *description, *to, *count, *output;
     bool memory, json;
     char *words[WORDS];
     int n;
@@ -145,11 +145,50 @@ static int delete_one(const struct wish *w)
     return 0;
 }
 
+static bool to_file(void *ctx, struct cg_slice bytes)
+{
+    return fwrite(bytes.p, 1, bytes.n, ctx) == bytes.n;
+}
+
+/* Under another name until it is whole. */
+static bool fetch(const char *id, const char *output, struct cg_err *e)
+{
+    struct cli c = {0};
+    CG_OWN(cg_drop_free) char *escaped = cli_escape(id);
+    CG_OWN(cg_drop_free) char *path = cg_format("/v1/snapshots/%s/download/content", escaped);
+    CG_OWN(cg_drop_free) char *part = cg_format("%s.part", output);
+    FILE *f = fopen(part, "wb");
+    if (!f)
+        return cg_fail_sys(e, "create %s", part);
+    const struct cli_pipe pipe = {.write = to_file, .ctx = f};
+    bool ok = cli_find(&c, e) && cli_stream(&c, "GET", path, &pipe, e);
+    cli_finish(&c);
+    ok = (fclose(f) == 0 || (ok && cg_fail_sys(e, "write %s", part))) && ok;
+    if (ok && rename(part, output) != 0)
+        ok = cg_fail_sys(e, "rename %s to %s", part, output);
+    if (!ok)
+        remove(part);
+    return ok;
+}
+
+static int download(const struct wish *w)
+{
+    struct cg_err e = CG_ERR_INIT;
+    CG_OWN(cg_drop_free)
+    char *output = w->output ? cg_strdup(w->output) : cg_format("%s.tar.gz", w->words[1]);
+    if (!fetch(w->words[1], output, &e))
+        return cli_error(&e);
+    printf("%s holds /workspace of %s\n", output, w->words[1]);
+    return 0;
+}
+
 static bool read_wish(int argc, char **argv, struct wish *w, struct cg_err *e)
 {
     const struct cli_flag flags[] = {{"--name", true, &w->name, NULL, NULL},
                                      {"--description", true, &w->description, NULL, NULL},
                                      {"--to", true, &w->to, NULL, NULL},
+                                     {"--output", true, &w->output, NULL, NULL},
+                                     {"-o", true, &w->output, NULL, NULL},
                                      {"-n", true, &w->count, NULL, NULL},
                                      {"--count", true, &w->count, NULL, NULL},
                                      {"--memory", false, NULL, &w->memory, NULL},
@@ -177,6 +216,8 @@ int verb_snapshot(int argc, char **argv)
         return restore(&w);
     if (cg_streq(what, "delete") || cg_streq(what, "rm"))
         return delete_one(&w);
+    if (cg_streq(what, "download"))
+        return download(&w);
     if (!cg_streq(what, "show"))
         return cli_usage("%s", usage);
     CG_OWN(cg_drop_free) char *id = cli_escape(w.words[1]);

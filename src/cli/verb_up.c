@@ -56,7 +56,6 @@ static bool apply_flags(struct wish *w, struct cg_err *e)
     } later[] = {
         {"--agents", w->agents},
         {"--packages", w->packages},
-        {"--allowlist", w->allowlist},
     };
     for (size_t i = 0; i < CG_COUNT(later); i++) {
         if (later[i].value)
@@ -73,6 +72,9 @@ static bool apply_flags(struct wish *w, struct cg_err *e)
     if (w->repo)
         take(&p->repo_url, w->repo);
     take(&p->secrets, w->secrets);
+    take(&p->allow, w->allowlist);
+    if (w->allowlist && !w->network)
+        take(&p->network_mode, "allowlist");
     for (size_t at = 0; at < w->env.n; at += strlen(w->env.p + at) + 1) {
         CG_OWN(cg_drop_free) char *list = cg_strdup(w->env.p + at);
         char *save = NULL;
@@ -169,7 +171,7 @@ static bool write_body(const struct wish *w, bool local, struct cg_buf *b)
     cg_jsonw_kint(&j, "cpus", p->cpus);
     cg_jsonw_kint(&j, "memory_mb", p->memory_mb);
     cg_jsonw_kint(&j, "disk_gb", p->disk_gb);
-    if (p->timeout_s > 0)
+    if (p->timeout_given || w->timeout)
         cg_jsonw_kint(&j, "timeout", p->timeout_s);
     if (p->budget_nusd > 0)
         cg_jsonw_knum(&j, "budget", cg_money_usd(p->budget_nusd));
@@ -184,6 +186,10 @@ static bool write_body(const struct wish *w, bool local, struct cg_buf *b)
         cg_jsonw_kbool(&j, "defer_init", true);
     if (p->secrets)
         write_names(&j, "secrets", p->secrets);
+    if (p->allow)
+        write_names(&j, "allowlist", p->allow);
+    if (p->deny)
+        write_names(&j, "denylist", p->deny);
     cg_jsonw_key(&j, "env");
     cg_jsonw_obj(&j);
     for (unsigned i = 0; i < p->nenv; i++) {

@@ -163,11 +163,6 @@ static bool read_network(struct reader *r, const char *key, const yaml_node_t *n
     const char *s = scalar(n);
     if (!s || (strcmp(s, "full") != 0 && strcmp(s, "none") != 0 && strcmp(s, "allowlist") != 0))
         return bad(r, n, key, "must be full, none or allowlist");
-    if (strcmp(s, "none") != 0)
-        return bad(r, n, key,
-                   "%s is not built yet: sandboxes reach only what the operator's network.allow "
-                   "names; say none or leave it out",
-                   s);
     return read_text(r, key, n, &r->p->network_mode);
 }
 
@@ -213,7 +208,7 @@ static bool read_key(struct reader *r, const char *key, const yaml_node_t *k, co
                  {"repo.branch", &p->repo_branch},
                  {"repo.commit", &p->repo_commit},
                  {"repo.subdirectory", &p->repo_subdir}};
-    static const char *const later[] = {"agents", "packages", "allowed_hosts"};
+    static const char *const later[] = {"agents", "packages"};
     for (size_t i = 0; i < CG_COUNT(texts); i++) {
         if (strcmp(key, texts[i].name) == 0)
             return read_text(r, key, v, texts[i].text);
@@ -229,6 +224,7 @@ static bool read_key(struct reader *r, const char *key, const yaml_node_t *k, co
     if (strcmp(key, "disk") == 0 || strcmp(key, "resources.disk") == 0)
         return read_disk(r, key, v);
     if (strcmp(key, "timeout") == 0) {
+        p->timeout_given = true;
         return read_number(r, key, v, 2592000, &p->timeout_s);
     }
     if (strcmp(key, "budget") == 0) {
@@ -237,7 +233,14 @@ static bool read_key(struct reader *r, const char *key, const yaml_node_t *k, co
                (scalar(v) && cg_money_parse(cg_slice_of(scalar(v)), &p->budget_nusd, &why)) ||
                bad(r, v, key, "must be dollars, as in 5 or 0.50");
     }
-    if (strcmp(key, "network_mode") == 0 || strcmp(key, "network") == 0)
+    if (strcmp(key, "network") == 0 && v->type == YAML_MAPPING_NODE)
+        return read_map(r, key, v);
+    if (strcmp(key, "allowed_hosts") == 0 || strcmp(key, "network.allow") == 0)
+        return read_names(r, key, v, &p->allow);
+    if (strcmp(key, "network.deny") == 0)
+        return read_names(r, key, v, &p->deny);
+    if (strcmp(key, "network_mode") == 0 || strcmp(key, "network") == 0 ||
+        strcmp(key, "network.mode") == 0)
         return read_network(r, key, v);
     if (strcmp(key, "secrets") == 0)
         return read_names(r, key, v, &p->secrets);
@@ -271,6 +274,9 @@ static const char *const known[] = {
     "resources.cpu",
     "resources.memory",
     "resources.disk",
+    "network.mode",
+    "network.allow",
+    "network.deny",
     "repo.url",
     "repo.token",
     "repo.token_env",
@@ -404,9 +410,11 @@ bool cg_project_read(const char *path, struct cg_project *out, struct cg_err *e)
 
 void cg_project_finish(struct cg_project *p)
 {
-    char **const texts[] = {&p->template_name,  &p->network_mode, &p->repo_url,    &p->repo_token,
-                            &p->repo_token_env, &p->repo_branch,  &p->repo_commit, &p->repo_subdir,
-                            &p->init_script,    &p->raw,          &p->secrets};
+    char **const texts[] = {&p->template_name,  &p->network_mode, &p->allow,
+                            &p->deny,           &p->repo_url,     &p->repo_token,
+                            &p->repo_token_env, &p->repo_branch,  &p->repo_commit,
+                            &p->repo_subdir,    &p->init_script,  &p->raw,
+                            &p->secrets};
     for (size_t i = 0; i < CG_COUNT(texts); i++)
         free(*texts[i]);
     for (unsigned i = 0; i < p->nenv; i++)

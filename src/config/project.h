@@ -12,8 +12,10 @@ struct cg_project {
     char *template_name;
     int cpus, memory_mb, disk_gb; /* 0: not said */
     int timeout_s;
+    bool timeout_given;  /* 0 is a value, too: never */
     int64_t budget_nusd; /* 0: none */
     char *network_mode;
+    char *allow, *deny; /* rules, with "," between them */
     char *repo_url, *repo_token, *repo_token_env, *repo_branch, *repo_commit, *repo_subdir;
     char *init_script;
     char *secrets;             /* names, with "," between them */

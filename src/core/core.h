@@ -17,7 +17,7 @@
 #include "store/store.h"
 #include "vmm/vmm.h"
 
-enum { CG_SLOTS = 4096 };
+enum { CG_SLOTS = 4096, CG_SPARES_MAX = 16 };
 
 enum { CG_CONSOLE_TAIL = 2048, CG_INIT_TAIL = 4096 };
 
@@ -47,6 +47,7 @@ struct cg_spec {
     char *repo_url, *repo_branch, *repo_commit, *repo_subdir, *repo_user;
     char *init_script;
     char *secrets_json; /* an array of names, or NULL */
+    char *network_json; /* mode, allow, deny (network.h); NULL: full */
     char *config_json;  /* {"source","raw"} of the client, or NULL */
     bool defer_init; /* the client runs init later (POST …/init), after it has uploaded files */
     char snapshot[CG_ID_TEXT]; /* it is made of; empty: of the template */
@@ -94,6 +95,7 @@ struct cg_sandbox {
     bool restored;         /* it came out of a golden snapshot */
     bool snapshotting;     /* a snapshot of it, or a restore into it, is under way */
     bool pausing;          /* its warden saves it */
+    bool resting;          /* it has, and the disk is synced */
     char pause_reason[32]; /* "request", "idle", …; of the present pause */
     int64_t paused_wall;   /* when it was paused last */
     char *base_path;       /* of the base image it was made on: a resume needs just that one */
@@ -129,6 +131,10 @@ struct cg_core {
     uint8_t slots[CG_SLOTS + 1];
     struct cg_map keys;     /* hex of the hash: struct cg_store_key */
     struct cg_map accounts; /* id: struct cg_store_account */
+    struct cg_creation *spares[CG_SPARES_MAX];
+    unsigned nspares;
+    struct cg_spec spare_wish;
+    uv_timer_t spare_timer;
     struct cg_listener *listeners;
     enum cg_accel accel;
     uint64_t tsc_khz;

@@ -25,9 +25,10 @@
 #include "core/providers.h"
 #include "core/secrets.h"
 #include "core/snapshots.h"
+#include "core/spares.h"
 #include "jail/jail.h"
 
-enum { PIDS_MAX = 256, PROBE_WAIT_MS = 60000, NET_MAX = 32, RESTORE_MS = 20000 };
+enum { PIDS_MAX = 256, NET_MAX = 32 };
 
 static void fail(struct cg_creation *n, const struct cg_err *why)
 {
@@ -53,49 +54,9 @@ static void drop_creation(struct cg_creation *n)
     free(n);
 }
 
-/* --- admission --- */
-
-static unsigned living(const struct cg_core *c)
-{
-    unsigned n = 0;
-    for (unsigned i = 1; i <= CG_SLOTS; i++)
-        n += c->slots[i];
-    return n;
-}
-
-static uint32_t take_slot(struct cg_core *c)
-{
-    for (uint32_t i = 1; i <= CG_SLOTS; i++) {
-        if (!c->slots[i]) {
-            c->slots[i] = 1;
-            return i;
-        }
-    }
-    return 0;
-}
-
-static bool admit(struct cg_core *c, const struct cg_spec *s, struct cg_err *e)
-{
-    if (c->stopping)
-        return cg_fail(e, CG_UNAVAILABLE, "the server is stopping");
-    unsigned n = living(c);
-    if (n >= CG_MIN(c->options.max_sandboxes, (uint32_t)CG_SLOTS))
-        return cg_fail(e, CG_LIMIT, "%u sandboxes exist already, limits.sandboxes is %u", n,
-                       c->options.max_sandboxes);
-    const struct cg_snapshot *from = s->snapshot[0] ? cg_snapshot_find(c, s->snapshot) : NULL;
-    if (s->snapshot[0] && !from)
-        return cg_fail(e, CG_NOT_FOUND, "there is no snapshot %s", s->snapshot);
-    if (from && !cg_snapshot_usable(from, e))
-        return false;
-    struct cg_image image = {0};
-    if (!cg_image_resolve(&c->images, s->template_name, &image, e))
-        return false;
-    cg_image_finish(&image);
-    return true;
-}
-
 static void on_saved(void *ctx, const struct cg_err *err);
 static void start_work(struct cg_creation *n);
+static void connect_warden(struct cg_creation *n);
 
 static struct cg_creation *new_creation(struct cg_core *c, struct cg_spec *spec)
 {
@@ -104,7 +65,7 @@ static struct cg_creation *new_creation(struct cg_core *c, struct cg_spec *spec)
     sb->keeper_sock = -1;
     sb->spec = *spec;
     sb->status = CG_STATUS_PENDING;
-    sb->slot = take_slot(c);
+    sb->slot = cg_take_slot(c);
     sb->created_wall = cg_wall_ns();
     sb->creating = true;
     sb->init = spec->init_script ? CG_INIT_PENDING : CG_INIT_NONE;
@@ -140,7 +101,7 @@ void cg_creation_resume(struct cg_sandbox *sb)
 struct cg_sandbox *cg_core_create_helper(struct cg_core *c, struct cg_spec *spec,
                                          cg_sandbox_done *done, void *ctx, struct cg_err *e)
 {
-    if (!admit(c, spec, e)) {
+    if (!cg_admit(c, spec, e)) {
         cg_spec_finish(spec);
         return NULL;
     }
@@ -151,16 +112,42 @@ struct cg_sandbox *cg_core_create_helper(struct cg_core *c, struct cg_spec *spec
     return n->sb;
 }
 
+struct cg_creation *cg_creation_spare(struct cg_core *c, struct cg_spec *spec, struct cg_err *e)
+{
+    if (!cg_admit(c, spec, e))
+        return NULL;
+    struct cg_creation *n = new_creation(c, spec);
+    n->sb->helper = n->spare = true;
+    start_work(n);
+    return n;
+}
+
+/* Somebody's from here on. */
+static void adopt_spare(struct cg_creation *n, struct cg_spec *spec)
+{
+    struct cg_sandbox *sb = n->sb;
+    cg_spec_finish(&sb->spec);
+    sb->spec = *spec;
+    sb->helper = n->spare = n->spare_ready = false;
+    n->taken = n->working = true;
+    sb->created_wall = cg_wall_ns();
+    sb->init = spec->init_script ? CG_INIT_PENDING : CG_INIT_NONE;
+}
+
 struct cg_sandbox *cg_core_create(struct cg_core *c, const char *account, struct cg_spec *spec,
                                   char *repo_token, cg_sandbox_done *done, void *ctx,
                                   struct cg_err *e)
 {
     CG_OWN(cg_drop_free) char *token = repo_token;
-    if (!admit(c, spec, e)) {
+    if (!cg_admit(c, spec, e)) {
         cg_spec_finish(spec);
         return NULL;
     }
-    struct cg_creation *n = new_creation(c, spec);
+    struct cg_creation *n = spec->snapshot[0] ? NULL : cg_spares_take(c, spec);
+    if (n)
+        adopt_spare(n, spec);
+    else
+        n = new_creation(c, spec);
     struct cg_sandbox *sb = n->sb;
     cg_strlcpy(sb->account, sizeof sb->account, account);
     n->token = CG_MOVE(token);
@@ -171,219 +158,12 @@ struct cg_sandbox *cg_core_create(struct cg_core *c, const char *account, struct
     return sb;
 }
 
-/* --- files, on the pool --- */
-
-/* The template's environment, and over it that of the request. */
-static void write_env(const struct cg_sandbox *sb, const struct cg_image *image, struct cg_jsonw *w)
-{
-    CG_OWN(cg_drop_json)
-    struct cg_json *asked =
-        sb->spec.env_json ? cg_json_parse(cg_slice_of(sb->spec.env_json), NULL, NULL) : NULL;
-    cg_jsonw_key(w, "env");
-    cg_jsonw_obj(w);
-    for (size_t i = 0; i < image->template.env.n; i++) {
-        const char *pair = image->template.env.v[i];
-        size_t n = strcspn(pair, "=");
-        CG_OWN(cg_drop_free) char *name = cg_strndup(pair, n);
-        if (pair[n] && !cg_json_get(asked, name))
-            cg_jsonw_kstr(w, name, pair + n + 1);
-    }
-    cg_providers_env(sb, asked, w);
-    for (const struct cg_json *m = asked ? asked->child : NULL; m; m = m->next)
-        cg_jsonw_kstrn(w, m->key.p, m->str.p, m->str.n);
-    cg_jsonw_obj_end(w);
-}
-
-void cg_creation_write_vm(const struct cg_creation *n, struct cg_jsonw *w)
-{
-    bool restore = n->golden || n->saved || (n->resume && !n->cold);
-    bool same = n->resume && !n->cold && !cg_pause_of_other(n->sb);
-    cg_jsonw_key(w, "vm");
-    cg_jsonw_obj(w);
-    cg_jsonw_kbool(w, "restore", restore);
-    cg_jsonw_kbool(w, "same", same);
-    cg_jsonw_kbool(w, "make_golden", n->sb->helper);
-    cg_jsonw_kbool(w, "without_ram", n->golden || (n->sb->helper && !n->saved));
-    cg_jsonw_obj_end(w);
-    if (!restore)
-        return;
-    cg_jsonw_key(w, "timeouts"); /* a restore that is not there soon will never be */
-    cg_jsonw_obj(w);
-    cg_jsonw_kint(w, "boot_ms", RESTORE_MS);
-    cg_jsonw_obj_end(w);
-}
-
-static bool write_config(struct cg_creation *n, const struct cg_image *image, const char *dir,
-                         struct cg_err *e)
-{
-    const struct cg_sandbox *sb = n->sb;
-    const struct cg_egress_policy *p = &sb->core->options.network;
-    CG_OWN(cg_drop_buf) struct cg_buf b;
-    cg_buf_init(&b, 256 * 1024);
-    struct cg_jsonw w;
-    cg_jsonw_init(&w, &b);
-    cg_jsonw_obj(&w);
-    cg_jsonw_kint(&w, "v", 1);
-    cg_jsonw_kint(&w, "idle_s", sb->spec.timeout_s);
-    cg_jsonw_kstr(&w, "id", sb->id);
-    cg_jsonw_kstr(&w, "account", sb->account);
-    cg_jsonw_kstr(&w, "template", sb->spec.template_name);
-    cg_jsonw_kstr(&w, "hostname", sb->id);
-    cg_jsonw_key(&w, "shape");
-    cg_jsonw_obj(&w);
-    cg_jsonw_kint(&w, "vcpus", sb->spec.cpus);
-    cg_jsonw_kint(&w, "mem_mib", sb->spec.memory_mb);
-    cg_jsonw_kint(&w, "disk_mib", (int64_t)sb->spec.disk_gb * 1024);
-    cg_jsonw_obj_end(&w);
-    cg_jsonw_key(&w, "isolation");
-    cg_jsonw_obj(&w);
-    cg_jsonw_kstr(&w, "vmm", "qemu");
-    cg_jsonw_kstr(&w, "accel", cg_accel_name(sb->core->accel));
-    cg_jsonw_kbool(&w, "rootless", sb->core->rootless);
-    cg_jsonw_obj_end(&w);
-    write_env(sb, image, &w);
-    cg_providers_write(sb, &w);
-    cg_jsonw_key(&w, "network");
-    cg_jsonw_obj(&w);
-    cg_jsonw_key(&w, "allow");
-    cg_jsonw_arr(&w);
-    for (unsigned i = 0; i < p->nrules; i++) {
-        char text[CG_EGRESS_RULE_TEXT];
-        cg_egress_rule_format(&p->rules[i], text);
-        cg_jsonw_str(&w, text);
-    }
-    cg_jsonw_arr_end(&w);
-    cg_creation_write_hosts(p, &w);
-    cg_jsonw_obj_end(&w);
-    cg_creation_write_vm(n, &w);
-    cg_jsonw_key(&w, "record");
-    cg_jsonw_obj(&w);
-    cg_jsonw_kuint(&w, "quota_bytes", sb->core->options.record_quota_bytes);
-    cg_jsonw_obj_end(&w);
-    cg_jsonw_obj_end(&w);
-    if (b.full)
-        return cg_fail(e, CG_TOO_LARGE, "env is too large");
-    CG_OWN(cg_drop_free) char *path = cg_format("%s/config.json", dir);
-    return cg_fs_replace(path, b.p, b.n, 0644, e);
-}
-
-static bool open_fd(struct cg_creation *n, unsigned which, const char *path, int flags,
-                    struct cg_err *e)
-{
-    n->fds[which] = open(path, flags | O_CLOEXEC | O_NOCTTY, 0660);
-    return n->fds[which] >= 0 || cg_fail_sys(e, "open %s", path);
-}
-
-static bool open_files(struct cg_creation *n, const struct cg_image *image, const char *dir,
-                       const char *run, struct cg_err *e)
-{
-    CG_OWN(cg_drop_free) char *disk = cg_format("%s/disk.img", dir);
-    CG_OWN(cg_drop_free) char *console = cg_format("%s/console.log", dir);
-    CG_OWN(cg_drop_free) char *log = cg_format("%s/warden.log", dir);
-    CG_OWN(cg_drop_free) char *control = cg_format("%s/w.sock", run);
-    if (!n->golden && !n->resume && !n->snapshot &&
-        !cg_image_make_writable(&n->sb->core->images, disk, (int64_t)n->sb->spec.disk_gb << 30, e))
-        return false;
-    bool ok = open_fd(n, CG_JAIL_FD_DIR, dir, O_RDONLY | O_DIRECTORY, e) &&
-              open_fd(n, CG_JAIL_FD_RUN, run, O_RDONLY | O_DIRECTORY, e) &&
-              open_fd(n, CG_JAIL_FD_KERNEL, image->kernel_path, O_RDONLY, e) &&
-              open_fd(n, CG_JAIL_FD_INITRAMFS, image->initramfs_path, O_RDONLY, e) &&
-              open_fd(n, CG_JAIL_FD_BASE, n->sb->base_path, O_RDONLY, e) &&
-              open_fd(n, CG_JAIL_FD_DISK_RW, disk, O_RDWR, e) &&
-              open_fd(n, CG_JAIL_FD_DISK_RO, disk, O_RDONLY, e) &&
-              open_fd(n, CG_JAIL_FD_CONSOLE, console, O_WRONLY | O_APPEND | O_CREAT, e) &&
-              open_fd(n, CG_JAIL_FD_LOG, log, O_WRONLY | O_APPEND | O_CREAT, e);
-    if (!ok)
-        return false;
-    fchmod(n->fds[CG_JAIL_FD_CONSOLE], 0664); /* the warden quotes it when the guest fails */
-    n->fds[CG_JAIL_FD_CONTROL] = cg_unix_listen(control, 0600, e);
-    return n->fds[CG_JAIL_FD_CONTROL] >= 0;
-}
-
-/* Which acceleration works, when the start of the server could not find out: no images then. */
-static bool probe_now(struct cg_creation *n, const struct cg_image *image, struct cg_err *e)
-{
-    const struct cg_core *c = n->sb->core;
-    CG_OWN(cg_drop_free) char *jail = cg_format("%s/caged-jail", c->libexec_dir);
-    CG_OWN(cg_drop_free) char *cache = cg_format("%s/probe.json", c->options.state_dir);
-    const char *const argv[] = {
-        jail, "--probe", image->kernel_path, image->initramfs_path, "--cache", cache, NULL};
-    n->probe_json = cg_alloc(4096);
-    return cg_command_output(argv, NULL, PROBE_WAIT_MS, n->probe_json, 4096, e) ||
-           cg_wrap(e, "find out which acceleration works");
-}
-
-static bool check_base(const struct cg_sandbox *sb, struct cg_err *e)
-{
-    return (sb->base_path && cg_fs_exists(sb->base_path)) ||
-           cg_fail(
-               e, CG_CONFLICT,
-               "the template %s was built anew since, and the base image of %s is gone: its disk "
-               "is of no use without it",
-               sb->spec.template_name, sb->id);
-}
-
-/* The disk, and the memory unless it is not wanted or of another shape. */
-static bool place_snapshot(struct cg_creation *n, const char *dir, struct cg_err *e)
-{
-    const struct cg_sandbox *sb = n->sb;
-    const struct cg_snapshot *s = n->snapshot;
-    bool memory =
-        s->memory && !n->cold && s->cpus == sb->spec.cpus && s->memory_mb == sb->spec.memory_mb;
-    cg_strlcpy(n->golden_key, sizeof n->golden_key, s->id);
-    n->golden = memory && !sb->helper && cg_golden_take(n, dir);
-    if (n->golden)
-        return true;
-    CG_OWN(cg_drop_free) char *disk_from = cg_snapshot_path(sb->core, s, "disk.img");
-    CG_OWN(cg_drop_free) char *state_from = cg_snapshot_path(sb->core, s, "vm.state");
-    CG_OWN(cg_drop_free) char *disk = cg_format("%s/disk.img", dir);
-    CG_OWN(cg_drop_free) char *state = cg_format("%s/vm.state", dir);
-    n->saved = memory;
-    /* a link: it is read only, and removed when the guest runs */
-    return cg_copy_file(disk_from, disk, 0600, (off_t)sb->spec.disk_gb << 30, e) &&
-           (!memory || link(state_from, state) == 0 || cg_fail_sys(e, "link %s", state)) &&
-           (!sb->helper || cg_golden_prepare(n, e));
-}
-
-static bool prepare(struct cg_creation *n, struct cg_err *e)
-{
-    struct cg_sandbox *sb = n->sb;
-    CG_OWN(cg_drop_free) char *dir = cg_sandbox_dir(sb);
-    CG_OWN(cg_drop_free) char *run = cg_run_path(sb->core, sb->id, NULL);
-    struct cg_image image = {0};
-    if (!cg_image_resolve(&sb->core->images, sb->spec.template_name, &image, e))
-        return false;
-    bool ok = sb->core->probed || n->probe_json || probe_now(n, &image, e);
-    ok = ok && (n->resume || cg_fs_mkdirs(dir, 0770, e));
-    ok = ok && (!n->resume || cg_fs_remove_tree(run, e)) && cg_fs_mkdirs(run, 0700, e);
-    ok = ok && (n->resume || chmod(dir, 0770) == 0 || cg_fail_sys(e, "set the mode of %s", dir));
-    if (!ok) {
-        cg_image_finish(&image);
-        return false;
-    }
-    if (n->resume) {
-        ok = check_base(sb, e) && cg_pause_config(n, dir, e);
-    } else if (n->snapshot) {
-        cg_sandbox_text(&sb->base_path, n->snapshot->base_path);
-        ok = check_base(sb, e) && place_snapshot(n, dir, e) && write_config(n, &image, dir, e);
-    } else {
-        cg_sandbox_text(&sb->base_path, image.template.base_path);
-        cg_golden_key(n, &image);
-        if (sb->helper)
-            ok = cg_golden_prepare(n, e);
-        else
-            n->golden = cg_golden_take(n, dir);
-        ok = ok && write_config(n, &image, dir, e);
-    }
-    ok = ok && cg_providers_place_prices(sb, dir, e) && open_files(n, &image, dir, run, e);
-    cg_image_finish(&image);
-    return ok;
-}
+/* --- files --- */
 
 static void prepare_work(uv_work_t *work)
 {
     struct cg_creation *n = CG_CONTAINER(work, struct cg_creation, work);
-    n->ok = prepare(n, &n->err);
+    n->ok = cg_creation_prepare(n, &n->err);
 }
 
 /* --- the jail --- */
@@ -494,6 +274,27 @@ void cg_creations_go_on(struct cg_core *c)
     }
 }
 
+static void personalise_work(uv_work_t *work)
+{
+    struct cg_creation *n = CG_CONTAINER(work, struct cg_creation, work);
+    n->ok = cg_creation_personalise(n, &n->err);
+}
+
+static void personalised(uv_work_t *work, int status)
+{
+    struct cg_creation *n = CG_CONTAINER(work, struct cg_creation, work);
+    struct cg_err e = n->err;
+    (void)status;
+    n->working = false;
+    if (n->ok && (n->sb->doomed || n->lost))
+        n->ok =
+            cg_fail(&e, CG_CONFLICT, n->lost ? "its keeper ended" : "destroyed while it was made");
+    if (n->ok)
+        connect_warden(n);
+    else
+        fail(n, &e);
+}
+
 static void on_saved(void *ctx, const struct cg_err *err)
 {
     struct cg_creation *n = ctx;
@@ -501,6 +302,10 @@ static void on_saved(void *ctx, const struct cg_err *err)
     if (err) {
         n->working = false;
         fail(n, err);
+        return;
+    }
+    if (n->taken) {
+        uv_queue_work(c->loop, &n->work, personalise_work, personalised);
         return;
     }
     if (c->probe_runs) {
@@ -519,6 +324,7 @@ static void begin_again(struct cg_creation *n, const struct cg_err *why)
 {
     struct cg_sandbox *sb = n->sb;
     cg_log(CG_LOG_WARN, CG_EVENT("golden.restore_failed"), CG_S("id", sb->id), CG_E(why));
+    cg_strlcpy(n->fell_back, sizeof n->fell_back, why->text);
     if (n->golden)
         cg_golden_broken(sb->core, n->golden_key);
     n->again = true;
@@ -581,6 +387,10 @@ static void give_up(struct cg_creation *n, const struct cg_err *why)
 void cg_creation_keeper_gone(struct cg_sandbox *sb, const struct cg_err *why)
 {
     struct cg_creation *n = sb->work;
+    if (n && n->working) { /* the spare that it is made of */
+        n->lost = true;
+        return;
+    }
     if (n && n->giving_up) {
         back_to_paused(n);
         return;
@@ -694,6 +504,16 @@ void cg_creation_keeper_said(struct cg_sandbox *sb, const void *p, size_t size)
         return;
     }
     sb->warnings = r.warnings;
+    if (n->spare)
+        n->spare_ready = true;
+    else
+        connect_warden(n);
+}
+
+static void connect_warden(struct cg_creation *n)
+{
+    struct cg_sandbox *sb = n->sb;
+    struct cg_err e = CG_ERR_INIT;
     cg_sandbox_phase(sb, "boot", 35);
     n->call = (struct cg_wcall){.on_close = on_booted, .on_control = on_boot_progress};
     struct cg_buf start = {.n = 0};
@@ -715,12 +535,15 @@ static void on_done_saved(void *ctx, const struct cg_err *err)
 void cg_creation_done(struct cg_creation *n)
 {
     struct cg_sandbox *sb = n->sb;
+    bool pooled = n->golden && !n->snapshot && !n->resume;
     CG_OWN(cg_drop_free) char *key = cg_strdup(sb->restored || n->snapshot ? "" : n->golden_key);
     sb->creating = false;
     sb->work = NULL;
     drop_creation(n);
     sb->pause_reason[0] = '\0';
     cg_golden_want(sb->core, key, &sb->spec);
+    if (pooled)
+        cg_spares_want(sb->core, &sb->spec);
     cg_sandbox_phase(sb, "ready", 100);
     cg_sandbox_save(sb, on_done_saved, sb);
 }
@@ -735,6 +558,8 @@ void cg_creation_failed(struct cg_sandbox *sb, const struct cg_err *why)
         return;
     }
     n->failed = true;
+    if (n->spare)
+        cg_spares_forget(sb->core, n);
     struct cg_err reason = *why; /* it may lie in what is freed here */
     cg_log(CG_LOG_WARN, CG_EVENT("sandbox.create_failed"), CG_S("id", sb->id), CG_E(&reason));
     cg_wcall_forget(&n->call);

@@ -24,11 +24,30 @@ struct cg_creation {
     char *probe_json;
     char *token;
     struct cg_wcall call;
-    struct cg_buf tail; /* of the output of clone and init */
-    bool giving_up;     /* a resume failed: its keeper ends, then it is paused as before */
-    bool resume;        /* of a paused sandbox: its directory is there */
-    bool init_only;     /* POST …/init of a sandbox that runs already */
+    struct cg_buf tail;  /* of the output of clone and init */
+    char fell_back[200]; /* why it boots although there was a golden snapshot; or empty */
+    bool spare;          /* made in advance, of nobody yet */
+    bool spare_ready;    /* and only its name is missing */
+    bool taken;          /* it was a spare */
+    bool lost;           /* its keeper ended while files were written */
+    bool giving_up;      /* a resume failed: its keeper ends, then it is paused as before */
+    bool resume;         /* of a paused sandbox: its directory is there */
+    bool init_only;      /* POST …/init of a sandbox that runs already */
 };
+
+/* admit.c, on the loop: is there room? CG_LIMIT names what there is too little of. */
+CG_MUST_USE bool cg_admit(struct cg_core *c, const struct cg_spec *s, struct cg_err *e);
+CG_MUST_USE bool cg_admit_memory(const struct cg_core *c, uint32_t memory_mb,
+                                 const struct cg_sandbox *but, struct cg_err *e);
+uint32_t cg_take_slot(struct cg_core *c); /* 0: there is none */
+
+/* files.c, on the pool. */
+CG_MUST_USE bool cg_creation_prepare(struct cg_creation *n, struct cg_err *e);
+/* What a spare got when it was made without knowing whose it would be. */
+CG_MUST_USE bool cg_creation_personalise(struct cg_creation *n, struct cg_err *e);
+
+/* Begins a spare; it is the caller's to list. It ends by itself when it fails. */
+struct cg_creation *cg_creation_spare(struct cg_core *c, struct cg_spec *spec, struct cg_err *e);
 
 void cg_creation_write_hosts(const struct cg_egress_policy *p, struct cg_jsonw *w);
 void cg_creation_clone(struct cg_creation *n);   /* then running */

@@ -188,6 +188,7 @@ static void make_child(struct forking *f, unsigned i)
     cg_strlcpy(spec.snapshot, sizeof spec.snapshot, f->s->id);
     if (f->name[0])
         spec.name = f->count > 1 ? cg_format("%s-%u", f->name, i + 1) : cg_strdup(f->name);
+    spec.network_json = p->network_json ? cg_strdup(p->network_json) : NULL;
     spec.env_json = f->s->env_json ? cg_strdup(f->s->env_json) : NULL;
     spec.repo_url = p->repo_url ? cg_strdup(p->repo_url) : NULL;
     spec.repo_branch = p->repo_branch ? cg_strdup(p->repo_branch) : NULL;

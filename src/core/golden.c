@@ -12,6 +12,7 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "core/copy.h"
+#include "core/spares.h"
 
 enum { HELD_MAX = 8, STATE_MAX = 64 << 20 };
 
@@ -42,7 +43,7 @@ void cg_golden_key(struct cg_creation *n, const struct cg_image *image)
     const struct cg_core *c = sb->core;
     unsigned char hash[16];
     CG_OWN(cg_drop_free)
-    char *text = cg_format("1 %s %u %u %s %s", image->fingerprint, sb->spec.cpus,
+    char *text = cg_format("2 %s %u %u %s %s", image->fingerprint, sb->spec.cpus,
                            sb->spec.memory_mb, cg_accel_name(c->accel), c->vmm_version);
     crypto_generichash(hash, sizeof hash, (const unsigned char *)text, strlen(text), NULL, 0);
     sodium_bin2hex(n->golden_key, sizeof n->golden_key, hash, sizeof hash);
@@ -169,6 +170,7 @@ bool cg_golden_take(struct cg_creation *n, const char *dir)
         return false;
     if (take(n, dir, &e))
         return true;
+    cg_strlcpy(n->fell_back, sizeof n->fell_back, e.text);
     cg_log(CG_LOG_WARN, CG_EVENT("golden.unusable"), CG_S("key", n->golden_key), CG_E(&e));
     CG_OWN(cg_drop_free) char *disk = cg_format("%s/disk.img", dir);
     unlink(disk);
@@ -180,6 +182,7 @@ void cg_golden_broken(struct cg_core *c, const char *key)
 {
     CG_OWN(cg_drop_free) char *from = path_of(c, key, NULL);
     CG_OWN(cg_drop_free) char *to = cg_format("%s.broken", from);
+    cg_spares_drop(c, key);
     let_go(key);
     if (rename(from, to) == 0)
         (void)!cg_fs_remove_tree(to, NULL);
@@ -338,6 +341,7 @@ void cg_golden_start(struct cg_core *c)
 {
     for (unsigned i = 0; i < HELD_MAX; i++)
         g.held[i] = (struct held){.ram = -1};
+    cg_spares_start(c);
     if (c->options.golden_off || uv_mutex_init(&g.lock) != 0)
         return;
     CG_OWN(cg_drop_free) char *parent = cg_format("%s/golden", c->options.state_dir);
@@ -350,7 +354,7 @@ void cg_golden_start(struct cg_core *c)
 
 void cg_golden_finish(struct cg_core *c)
 {
-    (void)c;
+    cg_spares_finish(c);
     if (g.helper) /* nobody would end it before the next start */
         cg_jail_kill(g.helper);
     for (unsigned i = 0; i < HELD_MAX; i++)

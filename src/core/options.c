@@ -11,6 +11,8 @@
 
 #include "base/fs.h"
 #include "base/log.h"
+#include "core/network.h"
+#include "core/registries.h"
 
 static const char usage[] =
     "usage: caged-server [--state-dir DIR] [--listen HOST:PORT] [--config FILE] [--foreground]\n"
@@ -77,6 +79,22 @@ static bool read_allow(struct file *f, yaml_node_t *list, struct cg_egress_polic
         if (!scalar(n) || !cg_egress_rule_parse(scalar(n), &p->rules[p->nrules], &why))
             return bad(f, n, why.text[0] ? why.text : "network.allow must hold CIDR or CIDR:PORT");
         p->nrules++;
+    }
+    return true;
+}
+
+static bool read_resolvers(struct file *f, yaml_node_t *list, struct cg_egress_policy *p)
+{
+    if (list->type != YAML_SEQUENCE_NODE)
+        return bad(f, list, "network.resolvers must be a list of IPv4 addresses");
+    for (yaml_node_item_t *i = list->data.sequence.items.start; i < list->data.sequence.items.top;
+         i++) {
+        yaml_node_t *n = yaml_document_get_node(&f->doc, *i);
+        struct cg_egress_rule *r = &p->resolvers[p->nresolvers];
+        if (p->nresolvers == CG_EGRESS_RESOLVERS || !scalar(n) ||
+            !cg_egress_rule_parse(scalar(n), r, NULL) || r->prefix != 32)
+            return bad(f, n, "network.resolvers must hold up to four of ADDRESS or ADDRESS:PORT");
+        p->nresolvers++;
     }
     return true;
 }
@@ -157,6 +175,35 @@ static bool read_provider(struct file *f, const char *name, yaml_node_t *at, yam
     return p->base_url[0] || bad(f, at, "a provider needs its base_url");
 }
 
+/* Those of the same section: a message has its limits. */
+static bool unknown_key(struct file *f, yaml_node_t *at, const char *section)
+{
+    static const char *const known[] = {
+        "accounts.signup",    "golden.snapshots", "golden.spares",
+        "limits.sandboxes",   "limits.memory_mb", "limits.requests_per_minute",
+        "llm.mode",           "llm.bodies",       "llm.prices",
+        "pause.wake",         "pause.snapshot",   "defaults.cpus",
+        "defaults.memory_mb", "defaults.disk_gb", "defaults.timeout",
+        "network.allow",      "network.hosts",    "network.resolvers",
+        "network.ca_file"};
+    char text[200];
+    size_t n = strlen(section);
+    struct cg_buf b;
+    cg_buf_init(&b, sizeof text - 1);
+    cg_buf_adds(&b, "unknown key; known are ");
+    size_t begin = b.n;
+    for (size_t i = 0; i < CG_COUNT(known); i++) {
+        if (strncmp(known[i], section, n) == 0 && known[i][n] == '.')
+            cg_buf_addf(&b, "%s%s", b.n > begin ? ", " : "", known[i]);
+    }
+    if (b.n == begin)
+        cg_buf_adds(&b, "the sections accounts, defaults, golden, limits, llm, network, pause and "
+                        "providers");
+    (void)cg_strlcpy(text, sizeof text, cg_buf_cstr(&b));
+    cg_buf_finish(&b);
+    return bad(f, at, text);
+}
+
 static bool read_key(struct file *f, const char *section, const char *key, yaml_node_t *at,
                      yaml_node_t *value, struct cg_options *o)
 {
@@ -166,6 +213,8 @@ static bool read_key(struct file *f, const char *section, const char *key, yaml_
         return read_allow(f, value, &o->network);
     if (strcmp(full, "network.hosts") == 0)
         return read_hosts(f, value, &o->network);
+    if (strcmp(full, "network.resolvers") == 0)
+        return read_resolvers(f, value, &o->network);
     if (strcmp(section, "providers") == 0)
         return read_provider(f, key, at, value, o);
     if (strcmp(full, "llm.mode") == 0)
@@ -184,10 +233,13 @@ static bool read_key(struct file *f, const char *section, const char *key, yaml_
         uint32_t max;
         uint32_t *out;
     } numbers[] = {{"limits.sandboxes", 4096, &o->max_sandboxes},
+                   {"limits.memory_mb", 16777216, &o->max_memory_mb},
+                   {"golden.spares", 16, &o->spares},
                    {"limits.requests_per_minute", 1000000, &o->rate_per_minute},
                    {"defaults.cpus", 8, &o->default_cpus},
                    {"defaults.memory_mb", 8192, &o->default_memory_mb},
-                   {"defaults.disk_gb", 50, &o->default_disk_gb}};
+                   {"defaults.disk_gb", 50, &o->default_disk_gb},
+                   {"defaults.timeout", 2592000, &o->default_timeout_s}};
     for (size_t i = 0; i < CG_COUNT(numbers); i++) {
         if (strcmp(full, numbers[i].name) == 0)
             return read_number(f, value, numbers[i].max, numbers[i].out);
@@ -196,11 +248,11 @@ static bool read_key(struct file *f, const char *section, const char *key, yaml_
         return read_word(f, value, "on", "off", &o->golden_off);
     if (strcmp(full, "accounts.signup") == 0)
         return read_word(f, value, "closed", "open", &o->signup_open);
-    return bad(f, at,
-               "unknown key; known are accounts.signup, golden.snapshots, network.allow, "
-               "network.hosts, network.ca_file, "
-               "limits.sandboxes, limits.requests_per_minute, llm.mode, llm.bodies, llm.prices, "
-               "providers.NAME, defaults.cpus, .memory_mb, .disk_gb");
+    if (strcmp(full, "pause.wake") == 0)
+        return read_word(f, value, "on", "off", &o->stay_asleep);
+    if (strcmp(full, "pause.snapshot") == 0)
+        return read_word(f, value, "on", "off", &o->pause_unsaved);
+    return unknown_key(f, at, section);
 }
 
 static bool read_section(struct file *f, yaml_node_t *key, yaml_node_t *map, struct cg_options *o)
@@ -318,14 +370,18 @@ bool cg_options_read(int argc, char **argv, struct cg_options *o, struct cg_err 
                              .listen_port = 7878,
                              .state_dir = cg_default_state_dir(),
                              .max_sandboxes = 256,
+                             .spares = 2,
                              .default_cpus = 2,
                              .default_memory_mb = 512,
-                             .default_disk_gb = 5};
+                             .default_disk_gb = 5,
+                             .default_timeout_s = 900};
     if (!read_flags(argc, argv, o, e))
         return false;
     if (o->config_file && !read_file(o->config_file, o, e))
         return false;
     add_aliases(&o->network);
+    cg_network_resolvers(&o->network);
+    o->registries = cg_registries_read();
     if (!cg_fs_mkdirs(o->state_dir, 0711, e))
         return false;
     char real[PATH_MAX];
@@ -344,5 +400,6 @@ void cg_options_finish(struct cg_options *o)
     free(o->config_file);
     free(o->prices_file);
     free(o->ca_pem);
+    free(o->registries);
     *o = (struct cg_options){0};
 }

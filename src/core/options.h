@@ -15,16 +15,22 @@ struct cg_options {
     bool foreground;
     struct cg_egress_policy
         network;              /* what sandboxes may reach; host.caged.internal is always there */
+    uint32_t max_memory_mb;   /* of all that run; 0: of this machine's, and half of it again */
+    uint32_t spares;          /* sandboxes kept ready to be taken */
     uint32_t max_sandboxes;   /* running at once */
     uint32_t rate_per_minute; /* requests a key; 0: no limit */
     uint32_t default_cpus, default_memory_mb, default_disk_gb;
-    bool golden_off;  /* every sandbox boots */
-    bool signup_open; /* anybody who reaches the server may make an account */
+    uint32_t default_timeout_s; /* idle for so long, then paused; 0: never */
+    bool golden_off;            /* every sandbox boots */
+    bool stay_asleep;           /* an idle one is not woken by use */
+    bool pause_unsaved;         /* no snapshot at a pause */
+    bool signup_open;           /* anybody who reaches the server may make an account */
     struct cg_gateway_provider providers[CG_GATEWAY_PROVIDERS]; /* of models */
     size_t nproviders;
     bool llm_strict;             /* budgets hold a whole reply at once, not a quantum at a time */
     bool llm_no_bodies;          /* requests and replies are not kept */
     char *prices_file;           /* NULL: the one that is installed */
+    char *registries;            /* of this machine, a JSON array of rules, or NULL */
     char *ca_pem;                /* certificates trusted beside this machine's, or NULL */
     uint64_t record_quota_bytes; /* 0: the record's default */
 };

@@ -10,6 +10,8 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "core/creation.h"
+#include "core/network.h"
+#include "core/snapshots.h"
 
 enum { END_MS = 5000, POLL_MS = 20 };
 
@@ -39,6 +41,50 @@ bool cg_pause_of_other(const struct cg_sandbox *sb)
     return cg_json_bool(j, "other", false);
 }
 
+/* --- the snapshot of a pause --- */
+
+struct older {
+    const struct cg_snapshot *than;
+    char found[CG_ID_TEXT];
+};
+
+static void find_older(void *ctx, const struct cg_snapshot *s)
+{
+    struct older *o = ctx;
+    if (s != o->than && cg_streq(s->trigger, CG_SNAPSHOT_AUTO) && s->users == 0 &&
+        s->status != CG_SNAPSHOT_PENDING)
+        cg_strlcpy(o->found, sizeof o->found, s->id);
+}
+
+/* Its files as they were at the last pause: a later one takes the place of the earlier. */
+static void on_kept(void *ctx, struct cg_snapshot *s, const struct cg_err *err)
+{
+    struct cg_sandbox *sb = ctx;
+    struct cg_core *c = sb->core;
+    if (err)
+        cg_log(CG_LOG_WARN, CG_EVENT("pause.snapshot_failed"), CG_S("id", sb->id), CG_E(err));
+    for (struct older o = {.than = s}; s && !err; o.found[0] = '\0') {
+        struct cg_err e = CG_ERR_INIT;
+        cg_snapshots_each(c, sb->account, sb->id, find_older, &o);
+        struct cg_snapshot *old = o.found[0] ? cg_snapshot_find(c, o.found) : NULL;
+        if (!old || !cg_snapshot_delete(c, old, NULL, NULL, &e))
+            break;
+    }
+    cg_sandbox_tell(sb, &sb->pause_waiters, NULL);
+}
+
+static bool keep_files(struct cg_sandbox *sb)
+{
+    const struct cg_snapshot_order o = {.name = CG_SNAPSHOT_AUTO, .trigger = CG_SNAPSHOT_AUTO};
+    struct cg_err e = CG_ERR_INIT;
+    if (sb->core->options.pause_unsaved || sb->core->stopping)
+        return false;
+    if (cg_core_snapshot(sb, &o, on_kept, sb, &e))
+        return true;
+    cg_log(CG_LOG_WARN, CG_EVENT("pause.snapshot_failed"), CG_S("id", sb->id), CG_E(&e));
+    return false;
+}
+
 /* --- pause --- */
 
 static void on_row(void *ctx, const struct cg_err *err)
@@ -46,7 +92,8 @@ static void on_row(void *ctx, const struct cg_err *err)
     struct cg_sandbox *sb = ctx;
     cg_log(CG_LOG_INFO, CG_EVENT("sandbox.paused"), CG_S("id", sb->id),
            CG_S("reason", sb->pause_reason));
-    cg_sandbox_tell(sb, &sb->pause_waiters, err);
+    if (err || !keep_files(sb))
+        cg_sandbox_tell(sb, &sb->pause_waiters, err);
 }
 
 struct syncing {
@@ -73,7 +120,7 @@ static void synced(uv_work_t *work, int status)
         cg_log(CG_LOG_ERROR, CG_EVENT("disk.sync_failed"), CG_S("id", sb->id), CG_E(&n->err));
     free(n->disk);
     free(n);
-    sb->pausing = false;
+    sb->pausing = sb->resting = false;
     if (sb->destroying)
         return;
     sb->paused_wall = cg_wall_ns();
@@ -83,6 +130,9 @@ static void synced(uv_work_t *work, int status)
 
 void cg_pause_done(struct cg_sandbox *sb)
 {
+    if (sb->resting) /* told by the end of its keeper and by the wait for it */
+        return;
+    sb->resting = true;
     if (!sb->pause_reason[0])
         cg_strlcpy(sb->pause_reason, sizeof sb->pause_reason, "idle");
     cg_wclient_destroy(sb->warden);
@@ -193,6 +243,8 @@ bool cg_core_resume(struct cg_sandbox *sb, cg_sandbox_done *done, void *ctx, str
         cg_sandbox_wait(&sb->create_waiters, done, ctx);
         return true;
     }
+    if (!cg_admit_memory(sb->core, sb->spec.memory_mb, sb, e))
+        return false;
     cg_sandbox_wait(&sb->create_waiters, done, ctx);
     cg_creation_resume(sb);
     return true;
@@ -217,11 +269,13 @@ bool cg_pause_config(const struct cg_creation *n, const char *dir, struct cg_err
     cg_jsonw_init(&w, &b);
     cg_jsonw_obj(&w);
     for (const struct cg_json *m = old->child; m; m = m->next) {
-        if (cg_slice_eq(m->key, "vm") || cg_slice_eq(m->key, "timeouts"))
+        if (cg_slice_eq(m->key, "vm") || cg_slice_eq(m->key, "timeouts") ||
+            cg_slice_eq(m->key, "network"))
             continue;
         cg_jsonw_keyn(&w, m->key.p, m->key.n);
         cg_jsonw_value(&w, m);
     }
+    cg_network_write_config(n->sb, &w); /* it may have changed meanwhile */
     cg_creation_write_vm(n, &w);
     cg_jsonw_obj_end(&w);
     if (b.full)

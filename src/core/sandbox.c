@@ -5,15 +5,16 @@
 
 #include "base/money.h"
 #include "core/core.h"
+#include "core/network.h"
 #include "jail/jail.h"
 
 static const char *const init_names[] = {"none", "pending", "running", "ok", "failed"};
 
 void cg_spec_finish(struct cg_spec *s)
 {
-    char **const texts[] = {&s->name,        &s->env_json,    &s->repo_url,  &s->repo_branch,
-                            &s->repo_commit, &s->repo_subdir, &s->repo_user, &s->init_script,
-                            &s->config_json, &s->secrets_json};
+    char **const texts[] = {&s->name,        &s->env_json,     &s->repo_url,    &s->repo_branch,
+                            &s->repo_commit, &s->repo_subdir,  &s->repo_user,   &s->init_script,
+                            &s->config_json, &s->secrets_json, &s->network_json};
     for (size_t i = 0; i < CG_COUNT(texts); i++) {
         free(*texts[i]);
         *texts[i] = NULL;
@@ -135,7 +136,7 @@ static void write_members(struct cg_sandbox *sb, struct cg_jsonw *w)
     cg_jsonw_kint(w, "cpus", s->cpus);
     cg_jsonw_kint(w, "memory_mb", s->memory_mb);
     cg_jsonw_kint(w, "disk_gb", s->disk_gb);
-    cg_jsonw_kstr(w, "network_mode", "none");
+    cg_network_write_members(sb, w);
     if (s->repo_url)
         cg_jsonw_kstr(w, "repo_url", s->repo_url);
     if (s->repo_branch)
@@ -299,6 +300,7 @@ struct cg_sandbox *cg_sandbox_load(struct cg_core *c, const struct cg_store_sand
     sb->spec.repo_branch = dup_member(doc, "repo_branch");
     sb->spec.init_script = dup_member(doc, "init_script");
     load_secrets(sb, cg_json_get(doc, "secrets"));
+    sb->spec.network_json = cg_network_of_row(doc);
     sb->created_wall = cg_json_int(inner, "created", 0);
     sb->started_wall = cg_json_int(inner, "started", 0);
     sb->stopped_wall = cg_json_int(inner, "stopped", 0);

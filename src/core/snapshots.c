@@ -373,7 +373,9 @@ static bool room_for(const struct cg_sandbox *sb, int64_t *left, struct cg_err *
     int64_t bytes = 0;
     while (cg_map_next(&table, &at, &key, &value)) {
         const struct cg_snapshot *s = value;
-        of_sandbox += !s->hidden && s->status != CG_SNAPSHOT_FAILED && cg_streq(s->sandbox, sb->id);
+        bool counts = !s->hidden && s->status != CG_SNAPSHOT_FAILED &&
+                      !cg_streq(s->trigger, CG_SNAPSHOT_AUTO);
+        of_sandbox += counts && cg_streq(s->sandbox, sb->id);
         if (cg_streq(s->account, sb->account))
             bytes += s->size_bytes;
     }

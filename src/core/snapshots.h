@@ -13,6 +13,9 @@
 
 enum { CG_SNAPSHOT_NAME = 65, CG_SNAPSHOT_TEXT = 257 };
 
+/* The trigger, and the name, of the one that a pause makes. */
+#define CG_SNAPSHOT_AUTO "auto-pause"
+
 enum cg_snapshot_status { CG_SNAPSHOT_PENDING, CG_SNAPSHOT_COMPLETED, CG_SNAPSHOT_FAILED };
 
 struct cg_snapshot {
@@ -21,7 +24,7 @@ struct cg_snapshot {
     char account[CG_ID_TEXT];
     char name[CG_SNAPSHOT_NAME];
     char description[CG_SNAPSHOT_TEXT];
-    char trigger[16]; /* "manual", "fork" */
+    char trigger[16]; /* "manual", "fork", "auto-pause" */
     enum cg_snapshot_status status;
     struct cg_err error;
     bool memory;

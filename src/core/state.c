@@ -66,6 +66,7 @@ void cg_sandbox_set_status(struct cg_sandbox *sb, enum cg_status to)
 void cg_sandbox_phase(struct cg_sandbox *sb, const char *phase, int percent)
 {
     cg_strlcpy(sb->phase, sizeof sb->phase, phase);
-    sb->percent = percent;
+    if (percent > sb->percent || sb->percent == 100) /* a second try does not go back */
+        sb->percent = percent;
     cg_sandbox_changed(sb);
 }

@@ -33,6 +33,14 @@ static void on_data(void *ctx, struct cg_link_stream *s, unsigned channel, struc
         cg_link_grant(s, bytes.n);
 }
 
+static void on_eof(void *ctx, struct cg_link_stream *s, unsigned channel)
+{
+    struct cg_wcall *call = cg_link_user(s);
+    (void)ctx;
+    if (call && call->on_eof)
+        call->on_eof(call, channel);
+}
+
 static void on_control(void *ctx, struct cg_link_stream *s, const struct cg_json *message)
 {
     struct cg_wcall *call = cg_link_user(s);
@@ -71,6 +79,7 @@ static void on_close(void *ctx, struct cg_link_stream *s, const struct cg_json *
 static const struct cg_link_handlers handlers = {
     .on_accept = on_accept,
     .on_data = on_data,
+    .on_eof = on_eof,
     .on_control = on_control,
     .on_writable = on_writable,
     .on_close = on_close,

@@ -15,6 +15,7 @@ struct cg_wcall {
     struct cg_wclient *client;
     void (*on_accept)(struct cg_wcall *c, const struct cg_json *info);
     void (*on_data)(struct cg_wcall *c, unsigned channel, struct cg_slice bytes);
+    void (*on_eof)(struct cg_wcall *c, unsigned channel);
     void (*on_control)(struct cg_wcall *c, const struct cg_json *message);
     void (*on_writable)(struct cg_wcall *c);
     /* Once. error is NULL for success; result may be NULL when the link failed. */

@@ -1,5 +1,6 @@
-/* The resolver: names of the operator's configuration get their address, all else does not exist.
- * Nothing ever leaves, so a name cannot carry anything out. */
+/* The resolver. Names of the operator's configuration get their address; names that the policy lets
+ * be looked up are asked of this machine's resolvers, for A records only, and what is answered is
+ * pinned; all else does not exist, and does not leave. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +13,8 @@
 
 enum { DATAGRAMS = 32 };
 
-#define TCP_LIFE_NS (INT64_C(5) * 1000000000)
+#define SECOND_NS INT64_C(1000000000)
+#define TCP_LIFE_NS (10 * SECOND_NS)
 
 struct dns_conn {
     struct dns_conn *next;
@@ -24,8 +26,19 @@ struct dns_conn {
     unsigned char buf[2 + CG_DNS_QUERY_MAX];
 };
 
-static void tell_query(struct cg_egress *g, const struct cg_dns_query *q, bool known,
-                       const char *transport)
+/* --- events --- */
+
+struct told {
+    const char *name;
+    uint16_t type;
+    const char *verdict;
+    const char *rule; /* or NULL */
+    const struct cg_dns_addresses *addresses;
+    bool tcp;
+    int64_t since; /* 0: answered at once */
+};
+
+static void tell_query(struct cg_egress *g, const struct told *t)
 {
     if (!egress_token(&g->dns_tokens)) {
         g->dns_untold++;
@@ -33,39 +46,159 @@ static void tell_query(struct cg_egress *g, const struct cg_dns_query *q, bool k
     }
     CG_OWN(cg_drop_buf) struct cg_buf b;
     struct cg_jsonw j;
-    char type[16];
+    char text[16];
     cg_buf_init(&b, 8192);
     cg_jsonw_init(&j, &b);
-    cg_dns_type_name(q->type, type);
+    cg_dns_type_name(t->type, text);
     cg_jsonw_obj(&j);
     cg_jsonw_kstr(&j, "event", "query");
-    cg_jsonw_kstr(&j, "name", q->name);
-    cg_jsonw_kstr(&j, "qtype", type);
-    cg_jsonw_kstr(&j, "verdict", known ? "static" : "deny");
-    cg_jsonw_kstr(&j, "transport", transport);
+    cg_jsonw_kstr(&j, "name", t->name);
+    cg_jsonw_kstr(&j, "qtype", text);
+    cg_jsonw_kstr(&j, "verdict", t->verdict);
+    if (t->rule)
+        cg_jsonw_kstr(&j, "rule", t->rule);
+    if (t->addresses && t->addresses->n > 0) {
+        cg_jsonw_key(&j, "addresses");
+        cg_jsonw_arr(&j);
+        for (unsigned i = 0; i < t->addresses->n; i++) {
+            egress_address_text(t->addresses->of[i], text);
+            cg_jsonw_str(&j, text);
+        }
+        cg_jsonw_arr_end(&j);
+    }
+    cg_jsonw_kstr(&j, "transport", t->tcp ? "tcp" : "udp");
+    if (t->since)
+        cg_jsonw_kint(&j, "duration_ms", (cg_mono_ns() - t->since) / 1000000);
     cg_jsonw_obj_end(&j);
     g->o.event(g->o.ctx, CG_EGRESS_DNS, cg_buf_slice(&b));
 }
 
-/* Length of the answer, 0: say nothing. */
-static size_t answer(struct cg_egress *g, const void *p, size_t n, const char *transport,
+/* --- answers --- */
+
+static bool reply_tcp(const struct dns_conn *c, const unsigned char *p, size_t n)
+{
+    unsigned char out[2 + CG_DNS_ANSWER_MAX];
+    out[0] = (unsigned char)(n >> 8);
+    out[1] = (unsigned char)n;
+    memcpy(out + 2, p, n);
+    /* so small that a peer who reads has room for it */
+    return send(c->fd, out, 2 + n, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)(2 + n);
+}
+
+static void reply(struct cg_egress *g, const struct asker *a, const unsigned char *p, size_t n)
+{
+    if (a->conn)
+        (void)reply_tcp(a->conn, p, n); /* one that does not read is ended by its deadline */
+    else if (!a->tcp)
+        (void)sendto(g->o.dns, p, n, MSG_DONTWAIT | MSG_NOSIGNAL, (const struct sockaddr *)&a->from,
+                     a->from_n);
+}
+
+/* Addresses that no connection would be let to are no answer: a name must not lead inside. */
+static bool drop_refused(const struct cg_egress *g, struct cg_dns_addresses *a, const char **why)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < a->n; i++) {
+        const char *special = cg_egress_special(a->of[i]);
+        if (!special && egress_is_own(a->of[i]))
+            special = "this machine's own address";
+        if (special && !cg_egress_opened(g->o.policy, a->of[i]))
+            *why = special;
+        else
+            a->of[n++] = a->of[i];
+    }
+    bool dropped = n < a->n;
+    a->n = n;
+    return dropped;
+}
+
+void dns_found(struct cg_egress *g, const char *name, struct asker *askers, enum cg_dns_rcode rcode,
+               struct cg_dns_addresses *a)
+{
+    struct cg_egress_verdict v = cg_egress_judge_name(g->o.policy, name);
+    struct told t = {.name = name, .type = CG_DNS_A, .verdict = "allow", .rule = v.rule};
+    const char *why = NULL;
+    if (!v.allow) { /* it changed meanwhile */
+        rcode = CG_DNS_NXDOMAIN;
+        t.verdict = "deny";
+    } else if (!a) {
+        t.verdict = "failed";
+    } else if (drop_refused(g, a, &why) && a->n == 0) {
+        rcode = CG_DNS_NXDOMAIN;
+        t.verdict = "deny";
+        t.rule = why;
+    } else if (a->n > 0) {
+        cg_pins_put(g->pins, name, a, cg_mono_ns() / SECOND_NS);
+        t.addresses = a;
+    }
+    for (struct asker *next; askers; askers = next) {
+        unsigned char out[CG_DNS_ANSWER_MAX];
+        struct cg_dns_query q;
+        enum cg_dns_rcode unused;
+        next = askers->next;
+        CG_ASSERT(cg_dns_parse(askers->query, askers->n, &q, &unused) == CG_DNS_QUERY);
+        t.tcp = askers->tcp;
+        t.since = askers->since;
+        tell_query(g, &t);
+        reply(g, askers, out, cg_dns_answer(askers->query, &q, rcode, t.addresses, out));
+        free(askers);
+    }
+}
+
+/* A name that may be looked up: what is pinned, or a lookup. Length of the answer, 0: it comes
+ * later. Other records than A stay here: they would carry things both ways that no connection
+ * needs, and the guest has no IPv6. */
+static size_t resolve(struct cg_egress *g, const struct asker *from, const struct cg_dns_query *q,
+                      struct told *t, unsigned char out[CG_DNS_ANSWER_MAX])
+{
+    struct cg_dns_addresses a;
+    if (q->type != CG_DNS_A) {
+        tell_query(g, t);
+        return cg_dns_answer(from->query, q, CG_DNS_OK, NULL, out);
+    }
+    if (cg_pins_get(g->pins, q->name, cg_mono_ns() / SECOND_NS, &a)) {
+        t->addresses = &a;
+        tell_query(g, t);
+        return cg_dns_answer(from->query, q, CG_DNS_OK, &a, out);
+    }
+    struct asker *waits = cg_alloc(sizeof *waits);
+    *waits = *from;
+    if (lookup_start(g, q->name, waits))
+        return 0;
+    free(waits);
+    t->verdict = "failed";
+    tell_query(g, t);
+    return cg_dns_answer(from->query, q, CG_DNS_SERVFAIL, NULL, out);
+}
+
+/* Length of the answer, 0: none, or it comes later. */
+static size_t answer(struct cg_egress *g, const struct asker *from,
                      unsigned char out[CG_DNS_ANSWER_MAX])
 {
     struct cg_dns_query q;
     enum cg_dns_rcode rcode;
-    enum cg_dns_got got = cg_dns_parse(p, n, &q, &rcode);
+    enum cg_dns_got got = cg_dns_parse(from->query, from->n, &q, &rcode);
     if (got != CG_DNS_QUERY) {
         g->stats.dns_malformed++;
         g->malformed_untold++;
-        return got == CG_DNS_BAD ? cg_dns_answer(p, &q, rcode, NULL, out) : 0;
+        return got == CG_DNS_BAD ? cg_dns_answer(from->query, &q, rcode, NULL, out) : 0;
     }
     g->stats.dns_queries++;
-    const struct cg_egress_host *host =
-        q.plain && q.class_ == 1 ? cg_egress_find_host(g->o.policy, q.name) : NULL;
-    tell_query(g, &q, host != NULL, transport);
-    if (!host)
-        return cg_dns_answer(p, &q, CG_DNS_NXDOMAIN, NULL, out);
-    return cg_dns_answer(p, &q, CG_DNS_OK, q.type == CG_DNS_A ? &host->address : NULL, out);
+    bool fine = q.plain && q.class_ == 1;
+    const struct cg_egress_host *host = fine ? cg_egress_find_host(g->o.policy, q.name) : NULL;
+    struct told t = {.name = q.name, .type = q.type, .verdict = "static", .tcp = from->tcp};
+    if (host) {
+        const struct cg_dns_addresses a = {{host->address}, 1, CG_DNS_STATIC_TTL};
+        tell_query(g, &t);
+        return cg_dns_answer(from->query, &q, CG_DNS_OK, q.type == CG_DNS_A ? &a : NULL, out);
+    }
+    struct cg_egress_verdict v = cg_egress_judge_name(g->o.policy, q.name);
+    t.rule = fine ? v.rule : "not a host name";
+    t.verdict = fine && v.allow ? "allow" : "deny";
+    if (fine && v.allow)
+        return resolve(g, from, &q, &t, out);
+    tell_query(g, &t);
+    return cg_dns_answer(from->query, &q, CG_DNS_NXDOMAIN, NULL, out);
 }
 
 void dns_readable(uv_poll_t *poll, int status, int events)
@@ -75,17 +208,19 @@ void dns_readable(uv_poll_t *poll, int status, int events)
     (void)events;
     for (int i = 0; i < DATAGRAMS; i++) {
         unsigned char query[CG_DNS_QUERY_MAX + 1]; /* one more shows what is too long */
-        unsigned char reply[CG_DNS_ANSWER_MAX];
-        struct sockaddr_storage from;
-        socklen_t from_n = sizeof from;
-        ssize_t n = recvfrom(g->o.dns, query, sizeof query, MSG_DONTWAIT, (struct sockaddr *)&from,
-                             &from_n);
+        unsigned char out[CG_DNS_ANSWER_MAX];
+        struct asker from = {.from_n = sizeof from.from, .since = cg_mono_ns()};
+        ssize_t n = recvfrom(g->o.dns, query, sizeof query, MSG_DONTWAIT,
+                             (struct sockaddr *)&from.from, &from.from_n);
         if (n < 0)
             return;
-        size_t reply_n = n > CG_DNS_QUERY_MAX ? 0 : answer(g, query, (size_t)n, "udp", reply);
-        if (reply_n > 0)
-            (void)sendto(g->o.dns, reply, reply_n, MSG_DONTWAIT | MSG_NOSIGNAL,
-                         (const struct sockaddr *)&from, from_n);
+        if (n > CG_DNS_QUERY_MAX)
+            continue;
+        from.n = (size_t)n;
+        memcpy(from.query, query, from.n);
+        size_t out_n = answer(g, &from, out);
+        if (out_n > 0)
+            reply(g, &from, out, out_n);
     }
 }
 
@@ -107,6 +242,7 @@ static void drop(struct dns_conn *c)
         at = &(*at)->next;
     *at = c->next;
     g->ndns_conns--;
+    lookup_forget(g, c);
     egress_unwatch(g, &c->poll, on_closed);
     cg_drop_fd(&c->fd);
 }
@@ -119,15 +255,16 @@ static bool take_query(struct dns_conn *c)
         return false;
     if (c->held < 2 + n)
         return true;
-    unsigned char reply[2 + CG_DNS_ANSWER_MAX];
-    size_t reply_n = answer(c->g, c->buf + 2, n, "tcp", reply + 2);
-    reply[0] = (unsigned char)(reply_n >> 8);
-    reply[1] = (unsigned char)reply_n;
+    unsigned char out[CG_DNS_ANSWER_MAX];
+    struct asker from = {.conn = c, .tcp = true, .n = n, .since = cg_mono_ns()};
+    memcpy(from.query, c->buf + 2, n);
     c->held -= 2 + n;
     memmove(c->buf, c->buf + 2 + n, c->held);
-    /* so small that a peer who reads has room for it */
-    return reply_n > 0 &&
-           send(c->fd, reply, 2 + reply_n, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)(2 + reply_n);
+    uint64_t malformed = c->g->stats.dns_malformed;
+    size_t out_n = answer(c->g, &from, out);
+    if (out_n == 0)
+        return c->g->stats.dns_malformed == malformed; /* it comes later */
+    return reply_tcp(c, out, out_n);
 }
 
 static void on_tcp(uv_poll_t *poll, int status, int events)

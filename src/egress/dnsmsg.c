@@ -2,7 +2,8 @@
 
 #include <string.h>
 
-enum { FLAG_QR = 0x8000, FLAG_RD = 0x0100, FLAG_RA = 0x0080, OPCODE = 0x7800, TTL = 60 };
+enum { FLAG_QR = 0x8000, FLAG_RD = 0x0100, FLAG_RA = 0x0080, OPCODE = 0x7800, RCODE = 15 };
+enum { RECORD = 16, CLASS_IN = 1, TYPE_OPT = 41, POINTER = 0xc0 };
 
 static uint16_t get16(const unsigned char *p)
 {
@@ -88,11 +89,11 @@ enum cg_dns_got cg_dns_parse(const void *bytes, size_t n, struct cg_dns_query *o
 }
 
 size_t cg_dns_answer(const void *query, const struct cg_dns_query *q, enum cg_dns_rcode rcode,
-                     const uint32_t *address, unsigned char out[CG_DNS_ANSWER_MAX])
+                     const struct cg_dns_addresses *addresses, unsigned char out[CG_DNS_ANSWER_MAX])
 {
-    static const unsigned char record[] = {0xc0, CG_DNS_HEADER, 0, 1, 0, 1, 0, 0, 0, TTL, 0, 4};
     size_t n = CG_DNS_HEADER + q->question_n;
-    CG_ASSERT(n + sizeof record + 4 <= CG_DNS_ANSWER_MAX);
+    _Static_assert(CG_DNS_HEADER + 258 + CG_DNS_ADDRESSES * RECORD <= CG_DNS_ANSWER_MAX, "fits");
+    CG_ASSERT(q->question_n <= 258 && (!addresses || addresses->n <= CG_DNS_ADDRESSES));
     memset(out, 0, CG_DNS_HEADER);
     put16(out, q->id);
     put16(out + 2, FLAG_QR | (q->flags & (FLAG_RD | OPCODE)) | FLAG_RA | rcode);
@@ -100,14 +101,101 @@ size_t cg_dns_answer(const void *query, const struct cg_dns_query *q, enum cg_dn
         return n;
     memcpy(out + CG_DNS_HEADER, (const unsigned char *)query + CG_DNS_HEADER, q->question_n);
     put16(out + 4, 1);
-    if (!address)
-        return n;
-    put16(out + 6, 1);
-    memcpy(out + n, record, sizeof record);
-    n += sizeof record;
-    put16(out + n, *address >> 16);
-    put16(out + n + 2, *address & 0xffff);
-    return n + 4;
+    put16(out + 6, addresses ? addresses->n : 0);
+    for (unsigned i = 0; addresses && i < addresses->n; i++) {
+        put16(out + n, POINTER << 8 | CG_DNS_HEADER);
+        put16(out + n + 2, CG_DNS_A);
+        put16(out + n + 4, CLASS_IN);
+        put16(out + n + 6, addresses->ttl >> 16);
+        put16(out + n + 8, addresses->ttl & 0xffff);
+        put16(out + n + 10, 4);
+        put16(out + n + 12, addresses->of[i] >> 16);
+        put16(out + n + 14, addresses->of[i] & 0xffff);
+        n += RECORD;
+    }
+    return n;
+}
+
+/* --- as a client --- */
+
+size_t cg_dns_ask(uint16_t id, const char *name, unsigned char out[CG_DNS_QUERY_MAX])
+{
+    static const unsigned char options[] = {
+        0, 0, TYPE_OPT, CG_DNS_REPLY_MAX >> 8, CG_DNS_REPLY_MAX & 255, 0, 0, 0, 0, 0, 0};
+    size_t n = CG_DNS_HEADER;
+    memset(out, 0, CG_DNS_HEADER);
+    put16(out, id);
+    put16(out + 2, FLAG_RD);
+    put16(out + 4, 1);
+    put16(out + 10, 1);
+    while (*name) {
+        size_t label = strcspn(name, ".");
+        CG_ASSERT(label > 0 && label < 64 && n + label + 2 < CG_DNS_QUERY_MAX - 32);
+        out[n++] = (unsigned char)label;
+        memcpy(out + n, name, label);
+        n += label;
+        name += label + (name[label] == '.');
+    }
+    out[n++] = 0;
+    put16(out + n, CG_DNS_A);
+    put16(out + n + 2, CLASS_IN);
+    memcpy(out + n + 4, options, sizeof options);
+    return n + 4 + sizeof options;
+}
+
+/* The length of a name in an answer, which may end in a pointer; 0: it is none. */
+static size_t skip_name(const unsigned char *p, size_t n)
+{
+    size_t at = 0;
+    while (at < n && p[at] != 0) {
+        if ((p[at] & POINTER) == POINTER)
+            return at + 2 <= n ? at + 2 : 0;
+        if (p[at] & POINTER)
+            return 0;
+        at += (size_t)p[at] + 1;
+    }
+    return at < n ? at + 1 : 0;
+}
+
+/* One record of the answer section. Returns its length, 0: it is none. */
+static size_t take_record(const unsigned char *p, size_t n, struct cg_dns_addresses *out)
+{
+    size_t name = skip_name(p, n);
+    if (name == 0 || n - name < 10)
+        return 0;
+    p += name;
+    size_t data = get16(p + 8);
+    if (n - name - 10 < data)
+        return 0;
+    uint32_t ttl = (uint32_t)get16(p + 4) << 16 | get16(p + 6);
+    out->ttl = CG_MIN(out->ttl, ttl);
+    if (get16(p) == CG_DNS_A && get16(p + 2) == CLASS_IN && data == 4 && out->n < CG_DNS_ADDRESSES)
+        out->of[out->n++] = (uint32_t)get16(p + 10) << 16 | get16(p + 12);
+    return name + 10 + data;
+}
+
+bool cg_dns_take(const void *bytes, size_t n, uint16_t id, const char *name,
+                 enum cg_dns_rcode *rcode, struct cg_dns_addresses *out)
+{
+    const unsigned char *p = bytes;
+    struct cg_dns_query q = {.id = 0};
+    *out = (struct cg_dns_addresses){.ttl = INT32_MAX};
+    if (n < CG_DNS_HEADER || get16(p) != id || !(get16(p + 2) & FLAG_QR) ||
+        (get16(p + 2) & OPCODE) || get16(p + 4) != 1)
+        return false;
+    size_t length = take_name(p + CG_DNS_HEADER, n - CG_DNS_HEADER, &q);
+    size_t at = CG_DNS_HEADER + length + 4;
+    if (length == 0 || at > n || strcmp(q.name, name) != 0 || get16(p + at - 4) != CG_DNS_A ||
+        get16(p + at - 2) != CLASS_IN)
+        return false;
+    *rcode = (enum cg_dns_rcode)(get16(p + 2) & RCODE);
+    for (unsigned i = 0; i < get16(p + 6); i++) {
+        size_t used = take_record(p + at, n - at, out);
+        if (used == 0) /* cut short: what came is good */
+            break;
+        at += used;
+    }
+    return true;
 }
 
 void cg_dns_type_name(uint16_t type, char out[16])

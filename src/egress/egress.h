@@ -9,7 +9,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
-#include "egress/policy.h"
+#include "egress/judge.h"
 
 struct cg_egress;
 
@@ -26,6 +26,7 @@ struct cg_egress_options {
     const struct cg_egress_policy *policy; /* stays the caller's and in place; may change */
     int tcp, dns, dns_tcp;                 /* taken over, also on failure; -1: not there */
     uint32_t connect_ms;
+    const char *sandbox; /* its id, for the page of a refusal; stays the caller's */
     /* An event for the record: a JSON object, valid during the call. */
     void (*event)(void *ctx, enum cg_egress_topic topic, struct cg_slice data);
     void *ctx;
@@ -39,6 +40,10 @@ struct cg_egress_peer {
     uint16_t port;
     bool tls;      /* the guest speaks TLS; the descriptor carries what is inside of it */
     uint64_t conn; /* its number in the record */
+    bool look;     /* it may pass only if its first bytes are allowed */
+    bool hush;     /* they are waited for shortly: the server may speak first, or it is refused */
+    bool seen;     /* they are known: `sight`, and `name` when that has one */
+    enum cg_egress_sight sight;
 };
 /* Takes fd over: a stream socket that carries plain bytes. `peer` is valid during the call. */
 typedef void cg_egress_serve_fn(void *ctx, int fd, const struct cg_egress_peer *peer);
@@ -56,6 +61,10 @@ struct cg_egress_service {
 struct cg_egress_reader {
     bool (*looks)(void *ctx, uint16_t port); /* connections to this port are taken */
     cg_egress_serve_fn *take;                /* fd is what the guest sent, nothing is read */
+    /* What the first bytes of a connection are; `name` is set when that has one. False: more are
+     * needed. Pure. */
+    bool (*sight)(struct cg_slice in, uint16_t port, enum cg_egress_sight *sight,
+                  char name[CG_EGRESS_NAME]);
     void *ctx;
 };
 
@@ -64,10 +73,17 @@ CG_MUST_USE struct cg_egress *cg_egress_create(uv_loop_t *loop, const struct cg_
 /* Before the loop runs. The packet filter must let the address through. */
 void cg_egress_add_service(struct cg_egress *g, const struct cg_egress_service *s);
 void cg_egress_set_reader(struct cg_egress *g, const struct cg_egress_reader *r);
-/* A connection that the reader took goes on as if there were none; fd is taken over. */
-void cg_egress_go_on(struct cg_egress *g, int fd, uint32_t address, uint16_t port);
+/* A connection that the reader took goes on as if there were none, and is judged by what the
+ * reader saw; fd is taken over. */
+void cg_egress_go_on(struct cg_egress *g, int fd, const struct cg_egress_peer *peer);
+/* What the policy says of it now. */
+struct cg_egress_verdict cg_egress_permits(const struct cg_egress *g,
+                                           const struct cg_egress_peer *peer);
 /* Once a second: deadlines, summaries. */
 void cg_egress_second(struct cg_egress *g);
+/* The policy in place is another: connections that it no longer permits are cut here; those that
+ * the reader has are the reader's to cut. */
+void cg_egress_policy_changed(struct cg_egress *g);
 void cg_egress_get_stats(const struct cg_egress *g, struct cg_egress_stats *out);
 /* Tells the last events and closes everything; memory goes from the loop. NULL is fine. */
 void cg_egress_destroy(struct cg_egress *g);

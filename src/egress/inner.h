@@ -1,14 +1,20 @@
-/* The inside of egress: egress.c owns, tcp.c moves connections, dns.c answers. Every handle counts;
- * the object is freed when the last is closed. */
+/* The inside of egress: egress.c owns, tcp.c moves connections, dns.c answers, lookup.c asks this
+ * machine's resolvers. Every handle counts; the object is freed when the last is closed. */
 #ifndef CG_EGRESS_INNER_H
 #define CG_EGRESS_INNER_H
 
+#include <sys/socket.h>
+
 #include "base/jsonw.h"
 #include "egress/egress.h"
+#include "egress/judge.h"
+#include "egress/pins.h"
 
 enum {
-    CG_EGRESS_CONNS = 256,
+    CG_EGRESS_CONNS = 1024,
     CG_EGRESS_DNS_CONNS = 16,
+    CG_EGRESS_LOOKUPS = 64,       /* under way */
+    CG_EGRESS_ASKERS = 256,       /* that wait for them */
     CG_EGRESS_BUFFER = 16 * 1024, /* what may wait in one direction of a connection */
     CG_EGRESS_EVENTS = 20,        /* told a second; a burst of five times that */
 };
@@ -16,6 +22,20 @@ enum {
 /* What a flood leaves untold, one line a second. */
 struct flood {
     uint64_t opened, denied, closed, bytes_out, bytes_in;
+};
+
+struct dns_conn;
+
+/* A question of the guest that waits for a lookup. */
+struct asker {
+    struct asker *next;
+    struct dns_conn *conn; /* over TCP; NULL: over UDP, or it has gone */
+    bool tcp;
+    struct sockaddr_storage from;
+    socklen_t from_n;
+    int64_t since;
+    size_t n;
+    unsigned char query[CG_DNS_QUERY_MAX];
 };
 
 struct cg_egress {
@@ -39,6 +59,26 @@ struct cg_egress {
     uint64_t conn_seq;
     struct dns_conn *dns_conns;
     unsigned ndns_conns;
+    struct cg_pins *pins;
+    struct lookup *lookups;
+    unsigned nlookups, naskers;
+};
+
+/* What is known of a connection. */
+struct egress_seen {
+    uint32_t address; /* that the guest named */
+    uint16_t port;
+    bool seen; /* its first bytes: `sight`, and `name` when that has one */
+    enum cg_egress_sight sight;
+    char name[CG_EGRESS_NAME];
+};
+
+struct egress_end {
+    uint64_t id;
+    const struct egress_seen *seen;
+    uint64_t bytes_out, bytes_in;
+    int64_t duration_ms;
+    const char *reason;
 };
 
 /* egress.c */
@@ -48,7 +88,22 @@ void egress_closed(struct cg_egress *g); /* a handle is closed; may free g */
 bool egress_token(unsigned *tokens);
 void egress_address_text(uint32_t address, char out[16]);
 
+bool egress_is_own(uint32_t address); /* one of this machine's */
+/* Of a connection of the guest; names stay in place until the next lookup ends. */
+struct cg_egress_ask egress_ask(const struct cg_egress *g, uint32_t address, uint16_t port,
+                                const char *names[CG_PIN_NAMES]);
+
+/* tell.c */
+void egress_tell_open(struct cg_egress *g, uint64_t id, const struct egress_seen *s,
+                      const struct cg_egress_verdict *v);
+void egress_tell_close(struct cg_egress *g, const struct egress_end *end);
+void egress_tell_flood(struct cg_egress *g);
+/* A refusal as an answer to an HTTP request that waits on fd; what follows is dropped. */
+void egress_send_page(const struct cg_egress *g, int fd, const struct egress_seen *s,
+                      const struct cg_egress_verdict *v);
+
 /* tcp.c */
+void tcp_judge_again(struct cg_egress *g);
 void tcp_accept(uv_poll_t *poll, int status, int events);
 void tcp_second(struct cg_egress *g);
 void tcp_close_all(struct cg_egress *g);
@@ -58,5 +113,15 @@ void dns_readable(uv_poll_t *poll, int status, int events);
 void dns_accept(uv_poll_t *poll, int status, int events);
 void dns_second(struct cg_egress *g);
 void dns_close_all(struct cg_egress *g);
+/* A lookup has ended: answers and frees the askers. `a` is NULL when nothing was found out. */
+void dns_found(struct cg_egress *g, const char *name, struct asker *askers, enum cg_dns_rcode rcode,
+               struct cg_dns_addresses *a);
+
+/* lookup.c */
+/* Takes the asker over. False: there is no room, and it is not taken. */
+CG_MUST_USE bool lookup_start(struct cg_egress *g, const char *name, struct asker *a);
+void lookup_forget(struct cg_egress *g, const struct dns_conn *c); /* the connection is going */
+void lookup_second(struct cg_egress *g);
+void lookup_close_all(struct cg_egress *g);
 
 #endif

@@ -98,20 +98,108 @@ bool cg_egress_name_parse(const char *text, char out[CG_EGRESS_NAME])
     return label > 0;
 }
 
-struct cg_egress_verdict cg_egress_decide(const struct cg_egress_policy *p, uint32_t address,
-                                          uint16_t port)
+bool cg_egress_rule_fits(const struct cg_egress_rule *r, uint32_t address, uint16_t port)
 {
-    struct cg_egress_verdict v = {.address = address};
-    for (unsigned i = 0; i < p->nhosts; i++)
-        if (p->hosts[i].address == address && p->hosts[i].to)
-            v.address = p->hosts[i].to;
-    for (unsigned i = 0; i < p->nrules && !v.rule; i++) {
-        const struct cg_egress_rule *r = &p->rules[i];
-        if ((v.address & mask_of(r->prefix)) == r->address && (r->port == 0 || r->port == port))
-            v.rule = r;
+    return (address & mask_of(r->prefix)) == r->address && (r->port == 0 || r->port == port);
+}
+
+/* --- patterns --- */
+
+static const char *const modes[] = {
+    [CG_EGRESS_NONE] = "none", [CG_EGRESS_ALLOWLIST] = "allowlist", [CG_EGRESS_FULL] = "full"};
+
+bool cg_egress_mode_parse(const char *text, enum cg_egress_mode *out)
+{
+    for (unsigned i = 0; i < CG_COUNT(modes); i++)
+        if (cg_streq(modes[i], text)) {
+            *out = (enum cg_egress_mode)i;
+            return true;
+        }
+    return false;
+}
+
+const char *cg_egress_mode_name(enum cg_egress_mode mode)
+{
+    return modes[mode];
+}
+
+/* A name whose last label is all digits is an address to some programs (1.2.3, 0x7f.1). */
+static bool ends_in_number(const char *name)
+{
+    const char *label = strrchr(name, '.');
+    label = label ? label + 1 : name;
+    if (label[0] == '0' && label[1] == 'x')
+        return true;
+    return label[strspn(label, "0123456789")] == '\0';
+}
+
+static bool take_port(const char *text, struct cg_egress_pattern *out)
+{
+    unsigned port = 0;
+    if (cg_streq(text, "*")) {
+        out->every_port = true;
+        return true;
     }
-    v.allow = v.rule && port > 0;
-    return v;
+    bool fine = take_number(&text, 65535, &port) && *text == '\0' && port > 0;
+    out->port = (uint16_t)port;
+    return fine;
+}
+
+bool cg_egress_pattern_parse(const char *text, struct cg_egress_pattern *out, struct cg_err *e)
+{
+    char name[CG_EGRESS_PATTERN_TEXT];
+    *out = (struct cg_egress_pattern){.below = false};
+    if (text[0] >= '0' && text[0] <= '9' && cg_egress_rule_parse(text, &out->net, NULL))
+        return true;
+    bool fine = cg_strlcpy(name, sizeof name, text);
+    char *colon = fine ? strrchr(name, ':') : NULL;
+    if (colon) {
+        *colon = '\0';
+        fine = take_port(colon + 1, out);
+    }
+    out->below = fine && strncmp(name, "*.", 2) == 0;
+    fine = fine && cg_egress_name_parse(name + (out->below ? 2 : 0), out->name) &&
+           !ends_in_number(out->name);
+    return fine || cg_fail(e, CG_INVALID,
+                           "\"%.64s\" is no rule: a name (example.com), the names below one "
+                           "(*.example.com), or an IPv4 network (203.0.113.0/24) is needed, "
+                           "perhaps with a port behind a colon",
+                           text);
+}
+
+void cg_egress_pattern_format(const struct cg_egress_pattern *r, char out[CG_EGRESS_PATTERN_TEXT])
+{
+    char port[8] = "";
+    if (r->preset) {
+        (void)cg_strlcpy(out, CG_EGRESS_PATTERN_TEXT, "registries");
+        return;
+    }
+    if (!r->name[0]) {
+        cg_egress_rule_format(&r->net, out);
+        return;
+    }
+    if (r->every_port)
+        (void)cg_strlcpy(port, sizeof port, ":*");
+    else if (r->port)
+        cg_snprintf(port, sizeof port, ":%u", r->port);
+    cg_snprintf(out, CG_EGRESS_PATTERN_TEXT, "%s%s%s", r->below ? "*." : "", r->name, port);
+}
+
+bool cg_egress_pattern_fits_name(const struct cg_egress_pattern *r, const char *name)
+{
+    if (!r->name[0])
+        return false;
+    if (!r->below)
+        return strcmp(r->name, name) == 0;
+    size_t n = strlen(name);
+    size_t tail = strlen(r->name);
+    return n > tail + 1 && name[n - tail - 1] == '.' && strcmp(name + n - tail, r->name) == 0;
+}
+
+bool cg_egress_pattern_fits(const struct cg_egress_pattern *r, const char *name, uint16_t port)
+{
+    bool port_fits = r->every_port || (r->port ? r->port == port : port == 80 || port == 443);
+    return port_fits && cg_egress_pattern_fits_name(r, name);
 }
 
 const struct cg_egress_host *cg_egress_find_host(const struct cg_egress_policy *p, const char *name)

@@ -1,11 +1,22 @@
-/* What a sandbox may reach: the operator's list of addresses, and static host names. Pure values;
- * the next steps (names, TLS, secrets) add kinds of rules here and look-ups in front of them. */
+/* What a sandbox may reach. Two parts: the operator's (addresses that are open to every sandbox,
+ * static host names), and the sandbox's own (a mode, and patterns that allow or deny). Pure values
+ * and pure functions: numbers are compared with numbers, names in one form. Addresses that are not
+ * public are refused in every mode unless the operator names them. docs/egress.md has the rules. */
 #ifndef CG_EGRESS_POLICY_H
 #define CG_EGRESS_POLICY_H
 
 #include "base/err.h"
 
-enum { CG_EGRESS_RULES = 32, CG_EGRESS_HOSTS = 32, CG_EGRESS_NAME = 254, CG_EGRESS_RULE_TEXT = 32 };
+enum {
+    CG_EGRESS_RULES = 32,
+    CG_EGRESS_HOSTS = 32,
+    CG_EGRESS_NAME = 254,
+    CG_EGRESS_RULE_TEXT = 32,
+    CG_EGRESS_RESOLVERS = 4,
+    CG_EGRESS_PATTERNS = 128,                     /* in each of the two lists */
+    CG_EGRESS_PATTERN_TEXT = CG_EGRESS_NAME + 10, /* "*." in front, ":65535" behind */
+    CG_EGRESS_WHY = CG_EGRESS_PATTERN_TEXT + 8    /* "allow " in front */
+};
 
 /* Where guests find the LLM gateway: a name and an address that exist inside a sandbox only. */
 #define CG_GATEWAY_HOST "gateway.caged.internal"
@@ -25,11 +36,34 @@ struct cg_egress_host {
     uint32_t to;               /* where connections to `address` go; 0: to `address` itself */
 };
 
+enum cg_egress_mode { CG_EGRESS_NONE, CG_EGRESS_ALLOWLIST, CG_EGRESS_FULL };
+
+/* A line of a list: "example.com", "*.example.com" (names below it, not itself), "example.com:22",
+ * "example.com:*", or an address as in struct cg_egress_rule. A name without a port is its ports 80
+ * and 443. */
+struct cg_egress_pattern {
+    char name[CG_EGRESS_NAME]; /* without "*."; empty: an address */
+    bool below;                /* "*." stands in front */
+    bool every_port;           /* ":*" */
+    bool preset;               /* comes from "registries", which stands in its place */
+    uint16_t port;             /* of a name; 0: none given */
+    struct cg_egress_rule net;
+};
+
 struct cg_egress_policy {
+    /* the operator's */
     struct cg_egress_rule rules[CG_EGRESS_RULES];
     unsigned nrules;
     struct cg_egress_host hosts[CG_EGRESS_HOSTS];
     unsigned nhosts;
+    struct cg_egress_rule resolvers[CG_EGRESS_RESOLVERS]; /* of this machine; port 0: 53 */
+    unsigned nresolvers;
+    /* the sandbox's */
+    enum cg_egress_mode mode;
+    struct cg_egress_pattern allow[CG_EGRESS_PATTERNS];
+    unsigned nallow;
+    struct cg_egress_pattern deny[CG_EGRESS_PATTERNS];
+    unsigned ndeny;
 };
 
 /* "10.0.0.0/8", "192.0.2.1", "10.0.0.0/8:443"; strict: four decimal numbers without leading zeros,
@@ -43,16 +77,19 @@ CG_MUST_USE bool cg_egress_address_parse(const char *text, uint32_t *out);
  * end is dropped. */
 CG_MUST_USE bool cg_egress_name_parse(const char *text, char out[CG_EGRESS_NAME]);
 
-struct cg_egress_verdict {
-    bool allow;
-    uint32_t address;                  /* where to connect, translated by a host entry */
-    const struct cg_egress_rule *rule; /* that allows it; NULL: none */
-};
+/* "full", "allowlist", "none". */
+CG_MUST_USE bool cg_egress_mode_parse(const char *text, enum cg_egress_mode *out);
+const char *cg_egress_mode_name(enum cg_egress_mode mode);
 
-/* The verdict on a connection of the guest to address:port (host order). The rule must allow the
- * translated address: it is the one that is dialled. */
-struct cg_egress_verdict cg_egress_decide(const struct cg_egress_policy *p, uint32_t address,
-                                          uint16_t port);
+CG_MUST_USE bool cg_egress_pattern_parse(const char *text, struct cg_egress_pattern *out,
+                                         struct cg_err *e);
+/* The form that parses to an equal one. */
+void cg_egress_pattern_format(const struct cg_egress_pattern *r, char out[CG_EGRESS_PATTERN_TEXT]);
+bool cg_egress_pattern_fits_name(const struct cg_egress_pattern *r, const char *name);
+/* Also the port. */
+bool cg_egress_pattern_fits(const struct cg_egress_pattern *r, const char *name, uint16_t port);
+
+bool cg_egress_rule_fits(const struct cg_egress_rule *r, uint32_t address, uint16_t port);
 const struct cg_egress_host *cg_egress_find_host(const struct cg_egress_policy *p,
                                                  const char *name);
 

@@ -36,6 +36,9 @@ struct conn {
     struct side host;
     unsigned closing; /* handles still to close */
     bool connecting;
+    bool first; /* of the guest's bytes, nothing has come */
+    bool cut;   /* by the policy */
+    struct egress_seen seen;
     bool told; /* its opening is in the record, so its end will be */
     uint64_t id;
     int64_t since;
@@ -43,76 +46,6 @@ struct conn {
 };
 
 static char shared[CG_EGRESS_BUFFER]; /* one loop thread; emptied before the callback returns */
-
-/* --- events --- */
-
-static void tell(struct cg_egress *g, struct cg_buf *b)
-{
-    if (!b->full)
-        g->o.event(g->o.ctx, CG_EGRESS_NETWORK, cg_buf_slice(b));
-}
-
-static void tell_open(struct cg_egress *g, uint64_t id, uint32_t address, uint16_t port,
-                      const struct cg_egress_verdict *v, const char *rule)
-{
-    CG_OWN(cg_drop_buf) struct cg_buf b;
-    struct cg_jsonw j;
-    char text[16];
-    cg_buf_init(&b, 1024);
-    cg_jsonw_init(&j, &b);
-    cg_jsonw_obj(&j);
-    cg_jsonw_kstr(&j, "event", "open");
-    cg_jsonw_kuint(&j, "conn", id);
-    egress_address_text(address, text);
-    cg_jsonw_kstr(&j, "address", text);
-    cg_jsonw_kint(&j, "port", port);
-    if (v->address != address) {
-        egress_address_text(v->address, text);
-        cg_jsonw_kstr(&j, "to", text);
-    }
-    cg_jsonw_kstr(&j, "verdict", v->allow ? "allow" : "deny");
-    cg_jsonw_kstr(&j, "rule", rule);
-    cg_jsonw_obj_end(&j);
-    tell(g, &b);
-}
-
-static void tell_close(struct conn *c, const char *reason)
-{
-    CG_OWN(cg_drop_buf) struct cg_buf b;
-    struct cg_jsonw j;
-    cg_buf_init(&b, 1024);
-    cg_jsonw_init(&j, &b);
-    cg_jsonw_obj(&j);
-    cg_jsonw_kstr(&j, "event", "close");
-    cg_jsonw_kuint(&j, "conn", c->id);
-    cg_jsonw_kuint(&j, "bytes_out", c->guest.bytes);
-    cg_jsonw_kuint(&j, "bytes_in", c->host.bytes);
-    cg_jsonw_kint(&j, "duration_ms", (cg_mono_ns() - c->since) / 1000000);
-    cg_jsonw_kstr(&j, "reason", reason);
-    cg_jsonw_obj_end(&j);
-    tell(c->g, &b);
-}
-
-static void tell_flood(struct cg_egress *g)
-{
-    static const struct flood none;
-    if (memcmp(&g->flood, &none, sizeof none) == 0)
-        return;
-    CG_OWN(cg_drop_buf) struct cg_buf b;
-    struct cg_jsonw j;
-    cg_buf_init(&b, 1024);
-    cg_jsonw_init(&j, &b);
-    cg_jsonw_obj(&j);
-    cg_jsonw_kstr(&j, "event", "summary");
-    cg_jsonw_kuint(&j, "opened", g->flood.opened);
-    cg_jsonw_kuint(&j, "denied", g->flood.denied);
-    cg_jsonw_kuint(&j, "closed", g->flood.closed);
-    cg_jsonw_kuint(&j, "bytes_out", g->flood.bytes_out);
-    cg_jsonw_kuint(&j, "bytes_in", g->flood.bytes_in);
-    cg_jsonw_obj_end(&j);
-    tell(g, &b);
-    g->flood = none;
-}
 
 /* --- ending --- */
 
@@ -148,7 +81,13 @@ static void conn_end(struct conn *c, const char *reason)
     struct cg_egress *g = c->g;
     bool reset = reason != NULL;
     if (c->told) {
-        tell_close(c, reason ? reason : "done");
+        const struct egress_end end = {.id = c->id,
+                                       .seen = &c->seen,
+                                       .bytes_out = c->guest.bytes,
+                                       .bytes_in = c->host.bytes,
+                                       .duration_ms = (cg_mono_ns() - c->since) / 1000000,
+                                       .reason = reason ? reason : "done"};
+        egress_tell_close(g, &end);
     } else {
         g->flood.closed++;
         g->flood.bytes_out += c->guest.bytes;
@@ -234,7 +173,33 @@ static bool send_rest(struct side *to)
     return true;
 }
 
-static bool move(struct side *from, struct side *to, uint64_t *total)
+static struct cg_egress_verdict judge(const struct cg_egress *g, const struct egress_seen *s,
+                                      const char *names[CG_PIN_NAMES])
+{
+    const struct cg_egress_ask a = egress_ask(g, s->address, s->port, names);
+    return s->seen ? cg_egress_judge_sight(g->o.policy, &a, s->sight, s->name)
+                   : cg_egress_judge(g->o.policy, &a);
+}
+
+/* Bytes of a connection that was let through before it said anything. False: they say a name that
+ * it must not. */
+static bool first_bytes(struct conn *c, struct cg_slice in)
+{
+    const struct cg_egress *g = c->g;
+    const char *names[CG_PIN_NAMES];
+    bool waited = c->seen.seen; /* for them, in vain */
+    c->first = false;
+    if (!g->reader.sight || (waited && c->seen.sight != CG_SIGHT_SILENT))
+        return true;
+    c->seen.seen = g->reader.sight(in, c->seen.port, &c->seen.sight, c->seen.name);
+    if (!waited)
+        return true;
+    struct cg_egress_verdict v = judge(g, &c->seen, names);
+    c->cut = !v.allow || v.look;
+    return !c->cut;
+}
+
+static bool move(struct conn *c, struct side *from, struct side *to, uint64_t *total)
 {
     for (int i = 0; i < READS && !from->eof && !to->rest; i++) {
         ssize_t n = recv(from->fd, shared, sizeof shared, 0);
@@ -246,6 +211,8 @@ static bool move(struct side *from, struct side *to, uint64_t *total)
         }
         from->bytes += (uint64_t)n;
         *total += (uint64_t)n;
+        if (c->first && from == &c->guest && !first_bytes(c, (struct cg_slice){shared, (size_t)n}))
+            return false;
         if (!pass_on(to, shared, (size_t)n))
             return false;
     }
@@ -286,9 +253,9 @@ static void on_side(uv_poll_t *poll, int status, int events)
     if ((events & UV_WRITABLE) && s->rest)
         fine = send_rest(s);
     if (fine && (events & UV_READABLE) && !other->rest)
-        fine = move(s, other, total);
+        fine = move(c, s, other, total);
     if (!fine) {
-        conn_end(c, "reset");
+        conn_end(c, c->cut ? "policy" : "reset");
         return;
     }
     half_close(&c->guest, &c->host);
@@ -327,16 +294,27 @@ static int dial(uint32_t address, uint16_t port)
     return fd;
 }
 
-static void refuse(struct cg_egress *g, int fd, uint32_t address, uint16_t port, const char *why)
+static void refuse(struct cg_egress *g, int fd, const struct egress_seen *s,
+                   struct cg_egress_verdict v)
 {
-    const struct cg_egress_verdict deny = {.allow = false, .address = address};
+    v.allow = false;
     g->stats.denied++;
     if (egress_token(&g->net_tokens))
-        tell_open(g, ++g->conn_seq, address, port, &deny, why);
+        egress_tell_open(g, ++g->conn_seq, s, &v);
     else
         g->flood.denied++;
-    set_reset(fd);
+    if (s->seen && (s->sight == CG_SIGHT_HTTP || s->sight == CG_SIGHT_HTTP_NO_NAME))
+        egress_send_page(g, fd, s, &v);
+    else
+        set_reset(fd);
     close(fd);
+}
+
+static void refuse_as(struct cg_egress *g, int fd, const struct egress_seen *s, const char *why)
+{
+    struct cg_egress_verdict v = {.address = s->address};
+    (void)cg_strlcpy(v.rule, sizeof v.rule, why);
+    refuse(g, fd, s, v);
 }
 
 static const struct cg_egress_service *find_service(const struct cg_egress *g, uint32_t address,
@@ -351,14 +329,16 @@ static const struct cg_egress_service *find_service(const struct cg_egress *g, u
 /* The service keeps its own count of what it does; here it is an opening only. */
 static void hand_over(struct cg_egress *g, const struct cg_egress_service *s, int fd)
 {
-    const struct cg_egress_verdict allow = {.allow = true, .address = s->address};
+    struct cg_egress_verdict allow = {.allow = true, .address = s->address};
+    const struct egress_seen seen = {.address = s->address, .port = s->port};
+    (void)cg_strlcpy(allow.rule, sizeof allow.rule, s->name);
     const struct cg_egress_peer peer = {
         .name = s->name, .address = s->address, .port = s->port, .conn = ++g->conn_seq};
     const int on = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     g->stats.opened++;
     if (egress_token(&g->net_tokens))
-        tell_open(g, peer.conn, s->address, s->port, &allow, s->name);
+        egress_tell_open(g, peer.conn, &seen, &allow);
     else
         g->flood.opened++;
     s->serve(s->ctx, fd, &peer);
@@ -366,37 +346,69 @@ static void hand_over(struct cg_egress *g, const struct cg_egress_service *s, in
 
 static void open_conn(struct cg_egress *g, int fd)
 {
-    uint32_t address = 0;
-    uint16_t port = 0;
-    if (!destination(fd, &address, &port)) {
-        refuse(g, fd, 0, 0, "no_destination");
+    struct egress_seen s = {.seen = false};
+    const char *names[CG_PIN_NAMES];
+    if (!destination(fd, &s.address, &s.port)) {
+        refuse_as(g, fd, &s, "no_destination");
         return;
     }
-    const struct cg_egress_service *service = find_service(g, address, port);
+    const struct cg_egress_service *service = find_service(g, s.address, s.port);
     if (service) {
         hand_over(g, service, fd);
         return;
     }
-    struct cg_egress_verdict v = cg_egress_decide(g->o.policy, address, port);
-    if (v.allow && g->reader.looks && g->reader.looks(g->reader.ctx, port)) {
-        const struct cg_egress_peer peer = {
-            .address = address, .to = v.address, .port = port, .conn = ++g->conn_seq};
+    struct cg_egress_verdict v = judge(g, &s, names);
+    bool page = !v.allow && s.port == 80; /* who speaks HTTP is told in HTTP */
+    const struct cg_egress_peer peer = {.address = s.address,
+                                        .to = v.address,
+                                        .port = s.port,
+                                        .look = v.look || page,
+                                        .hush = page || (s.port != 80 && s.port != 443),
+                                        .conn = ++g->conn_seq};
+    if (g->reader.take &&
+        (page || (v.allow && v.look) || (v.allow && g->reader.looks(g->reader.ctx, s.port))))
         g->reader.take(g->reader.ctx, fd, &peer);
-        return;
-    }
-    cg_egress_go_on(g, fd, address, port);
+    else
+        cg_egress_go_on(g, fd, &peer);
 }
 
-void cg_egress_go_on(struct cg_egress *g, int fd, uint32_t address, uint16_t port)
+static struct egress_seen seen_of(const struct cg_egress_peer *peer)
 {
-    struct cg_egress_verdict v = cg_egress_decide(g->o.policy, address, port);
-    if (!v.allow || g->stats.connections >= CG_EGRESS_CONNS) {
-        refuse(g, fd, address, port, v.allow ? "too_many" : "default");
+    struct egress_seen s = {
+        .address = peer->address, .port = peer->port, .seen = peer->seen, .sight = peer->sight};
+    if (peer->seen && peer->name)
+        (void)cg_strlcpy(s.name, sizeof s.name, peer->name);
+    return s;
+}
+
+struct cg_egress_verdict cg_egress_permits(const struct cg_egress *g,
+                                           const struct cg_egress_peer *peer)
+{
+    const char *names[CG_PIN_NAMES];
+    const struct egress_seen s = seen_of(peer);
+    struct cg_egress_verdict v = judge(g, &s, names);
+    v.allow &= !v.look;
+    return v;
+}
+
+void cg_egress_go_on(struct cg_egress *g, int fd, const struct cg_egress_peer *peer)
+{
+    const char *names[CG_PIN_NAMES];
+    const struct egress_seen s = seen_of(peer);
+    struct cg_egress_verdict v = judge(g, &s, names);
+    if (v.allow && v.look)
+        (void)cg_strlcpy(v.rule, sizeof v.rule, "its first bytes are not known");
+    if (!v.allow || v.look) {
+        refuse(g, fd, &s, v);
         return;
     }
-    int host = dial(v.address, port);
+    if (g->stats.connections >= CG_EGRESS_CONNS) {
+        refuse_as(g, fd, &s, "too_many");
+        return;
+    }
+    int host = dial(v.address, s.port);
     if (host < 0) {
-        refuse(g, fd, address, port, "unreachable");
+        refuse_as(g, fd, &s, "unreachable");
         return;
     }
     const int on = 1;
@@ -404,7 +416,9 @@ void cg_egress_go_on(struct cg_egress *g, int fd, uint32_t address, uint16_t por
     struct conn *c = cg_alloc(sizeof *c);
     c->g = g;
     c->connecting = true;
-    c->id = ++g->conn_seq;
+    c->id = peer->conn;
+    c->seen = s;
+    c->first = true;
     c->since = cg_mono_ns();
     c->deadline = c->since + (int64_t)g->o.connect_ms * 1000000;
     c->guest.fd = fd;
@@ -417,10 +431,8 @@ void cg_egress_go_on(struct cg_egress *g, int fd, uint32_t address, uint16_t por
     g->stats.connections++;
     g->stats.opened++;
     c->told = egress_token(&g->net_tokens);
-    char rule[CG_EGRESS_RULE_TEXT];
-    cg_egress_rule_format(v.rule, rule);
     if (c->told)
-        tell_open(g, c->id, address, port, &v, rule);
+        egress_tell_open(g, c->id, &s, &v);
     else
         g->flood.opened++;
     egress_watch(g, &c->guest.poll, fd, c);
@@ -454,7 +466,19 @@ void tcp_second(struct cg_egress *g)
         if (c->connecting && now >= c->deadline)
             conn_end(c, "timeout");
     }
-    tell_flood(g);
+    egress_tell_flood(g);
+}
+
+void tcp_judge_again(struct cg_egress *g)
+{
+    const char *names[CG_PIN_NAMES];
+    struct conn *next;
+    for (struct conn *c = g->conns; c; c = next) {
+        next = c->next;
+        struct cg_egress_verdict v = judge(g, &c->seen, names);
+        if (!v.allow || v.look)
+            conn_end(c, "policy");
+    }
 }
 
 void tcp_close_all(struct cg_egress *g)

@@ -374,6 +374,14 @@ static bool advance(struct cg_http_conn *c)
     return ok;
 }
 
+/* Clients that send head and body in two writes wait for the first one's acknowledgement (Nagle),
+ * which the kernel would keep back for 40 ms. */
+static void acknowledge(const struct cg_http_conn *c)
+{
+    const int one = 1;
+    setsockopt(cg_stream_fd(c->stream), IPPROTO_TCP, TCP_QUICKACK, &one, sizeof one);
+}
+
 static bool on_read(void *ctx, struct cg_slice bytes, struct cg_err *e)
 {
     struct cg_http_conn *c = ctx;
@@ -387,6 +395,8 @@ static bool on_read(void *ctx, struct cg_slice bytes, struct cg_err *e)
     }
     if (advance(c) && !c->dead && c->state == CONN_BODY && c->body_done && c->in.n > 65536)
         cg_stream_read_pause(c->stream);
+    if (!c->dead && c->state == CONN_BODY && !c->body_done)
+        acknowledge(c);
     if (!c->dead)
         conn_rearm(c, false);
     return true;

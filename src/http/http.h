@@ -115,6 +115,7 @@ bool cg_ws_wanted(const struct cg_http_req *r, const char *protocol);
 struct cg_ws *cg_ws_accept(struct cg_http_req *r, const char *protocol, const struct cg_ws_ops *ops,
                            void *ctx);
 void cg_ws_send(struct cg_ws *ws, bool text, struct cg_slice bytes);
+void cg_ws_limit(struct cg_ws *ws, size_t message_max); /* instead of CG_WS_MESSAGE_MAX */
 size_t cg_ws_pending(const struct cg_ws *ws);
 void cg_ws_pause(struct cg_ws *ws);
 void cg_ws_resume(struct cg_ws *ws);

@@ -191,6 +191,11 @@ void cg_ws_send(struct cg_ws *ws, bool text, struct cg_slice bytes)
     cg_stream_kick(ws->conn->stream);
 }
 
+void cg_ws_limit(struct cg_ws *ws, size_t message_max)
+{
+    wslay_event_config_set_max_recv_msg_length(ws->wslay, message_max);
+}
+
 size_t cg_ws_pending(const struct cg_ws *ws)
 {
     return wslay_event_get_queued_msg_length(ws->wslay) + ws->conn->out.n - ws->conn->out_at;

@@ -197,8 +197,8 @@ static void take_image(struct cg_template *t, struct cg_boot *boot, struct cg_im
     out->initramfs_path = CG_MOVE(boot->initramfs_path);
 }
 
-bool cg_image_resolve(const struct cg_image_config *c, const char *name, struct cg_image *out,
-                      struct cg_err *e)
+bool cg_image_resolve_anew(const struct cg_image_config *c, const char *name, struct cg_image *out,
+                           struct cg_err *e)
 {
     struct cg_template_list list;
     struct cg_boot boot = {.kernel_path = NULL};

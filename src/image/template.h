@@ -35,6 +35,10 @@ void cg_template_note_failure(const struct cg_image_config *c, const char *name,
 CG_MUST_USE char *cg_template_failure(const struct cg_image_config *c, const char *name,
                                       bool *unavailable);
 
+/* cg_image_resolve, read from the files. */
+CG_MUST_USE bool cg_image_resolve_anew(const struct cg_image_config *c, const char *name,
+                                       struct cg_image *out, struct cg_err *e);
+
 /* Builds a recipe's template unless its current version is there. */
 CG_MUST_USE bool cg_template_build(struct cg_task *t, const struct cg_recipe *r, bool force,
                                    struct cg_err *e);

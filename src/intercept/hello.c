@@ -2,7 +2,14 @@
 
 #include <string.h>
 
-enum { RECORD_HEAD = 5, HANDSHAKE = 22, CLIENT_HELLO = 1, EXT_NAME = 0 };
+enum {
+    RECORD_HEAD = 5,
+    RECORD_MAX = 16384,
+    HANDSHAKE = 22,
+    CLIENT_HELLO = 1,
+    EXT_NAME = 0,
+    EXT_ECH = 0xfe0d
+};
 
 struct in {
     const unsigned char *p;
@@ -71,7 +78,7 @@ static enum cg_hello name_of(struct in list, char out[CG_HELLO_NAME])
     return names.bad || list.n > 0 ? CG_HELLO_NOT_TLS : found;
 }
 
-static enum cg_hello read_hello(struct in in, char out[CG_HELLO_NAME])
+static enum cg_hello read_hello(struct in in, char out[CG_HELLO_NAME], bool *hidden)
 {
     enum cg_hello found = CG_HELLO_NONE;
     number(&in, 2); /* version */
@@ -87,6 +94,8 @@ static enum cg_hello read_hello(struct in in, char out[CG_HELLO_NAME])
     while (!extensions.bad && extensions.n > 0) {
         size_t type = number(&extensions, 2);
         struct in body = vector(&extensions, 2);
+        if (type == EXT_ECH)
+            *hidden = true;
         if (extensions.bad || type != EXT_NAME)
             continue;
         found = seen ? CG_HELLO_NOT_TLS : name_of(body, out);
@@ -97,11 +106,14 @@ static enum cg_hello read_hello(struct in in, char out[CG_HELLO_NAME])
     return extensions.bad || in.bad || in.n > 0 ? CG_HELLO_NOT_TLS : found;
 }
 
-enum cg_hello cg_hello_name(struct cg_slice bytes, char name[CG_HELLO_NAME])
+enum cg_hello cg_hello_name(struct cg_slice bytes, char name[CG_HELLO_NAME], bool *hidden)
 {
+    bool unused = false;
     unsigned char whole[CG_HELLO_MAX];
     size_t have = 0;
     struct in in = {(const unsigned char *)bytes.p, bytes.n, false};
+    hidden = hidden ? hidden : &unused;
+    *hidden = false;
     while (in.n > 0) { /* records */
         if (in.p[0] != HANDSHAKE || (in.n > 1 && in.p[1] != 3))
             return CG_HELLO_NOT_TLS;
@@ -109,7 +121,7 @@ enum cg_hello cg_hello_name(struct cg_slice bytes, char name[CG_HELLO_NAME])
             break;
         size_t n = (size_t)in.p[3] << 8 | in.p[4];
         size_t here = CG_MIN(n, in.n - RECORD_HEAD);
-        if (n == 0 || have + here > sizeof whole)
+        if (n == 0 || n > RECORD_MAX || have + here > sizeof whole)
             return CG_HELLO_NOT_TLS;
         memcpy(whole + have, in.p + RECORD_HEAD, here);
         have += here;
@@ -121,7 +133,7 @@ enum cg_hello cg_hello_name(struct cg_slice bytes, char name[CG_HELLO_NAME])
         if (length > sizeof whole - 4)
             return CG_HELLO_NOT_TLS;
         if (have >= 4 && have - 4 >= length)
-            return read_hello((struct in){whole + 4, length, false}, name);
+            return read_hello((struct in){whole + 4, length, false}, name, hidden);
     }
     return bytes.n >= CG_HELLO_MAX ? CG_HELLO_NOT_TLS : CG_HELLO_MORE;
 }

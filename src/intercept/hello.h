@@ -14,6 +14,7 @@ enum cg_hello {
     CG_HELLO_NOT_TLS, /* something else, or broken */
 };
 
-enum cg_hello cg_hello_name(struct cg_slice in, char name[CG_HELLO_NAME]);
+/* *hidden, when it is not NULL: there is an encrypted hello too, whose name may be another. */
+enum cg_hello cg_hello_name(struct cg_slice in, char name[CG_HELLO_NAME], bool *hidden);
 
 #endif

@@ -14,8 +14,8 @@
 #include "base/fs.h"
 #include "base/jsonw.h"
 #include "intercept/end.h"
-#include "intercept/hello.h"
 #include "intercept/rewrite.h"
+#include "intercept/sight.h"
 
 enum { SERVICES = 16, ROUNDS = 16, PIECE = CG_REWRITE_PIECE };
 
@@ -32,6 +32,8 @@ struct flow {
     uint32_t to;      /* that is dialled */
     uint16_t port;
     uint64_t id;
+    bool look, seen; /* as in cg_egress_peer */
+    enum cg_egress_sight sight;
     int64_t since, deadline;
     struct cg_end guest;
     struct cg_end host; /* to the host, or plain to a service */
@@ -52,7 +54,9 @@ struct service {
 struct cg_intercept {
     uv_loop_t *loop;
     struct cg_intercept_options o;
+    struct cg_ca *ca; /* NULL: no TLS is read */
     char *more_ca_pem;
+    uv_timer_t hush; /* runs while somebody is waited for shortly */
     SSL_CTX *client; /* NULL until the first connection */
     struct service services[SERVICES];
     unsigned nservices;
@@ -67,8 +71,17 @@ struct cg_intercept *cg_intercept_create(uv_loop_t *loop, const struct cg_interc
     struct cg_intercept *i = cg_alloc(sizeof *i);
     i->loop = loop;
     i->o = *o;
-    i->more_ca_pem = o->more_ca_pem ? cg_strdup(o->more_ca_pem) : NULL;
+    uv_timer_init(loop, &i->hush);
+    i->hush.data = i;
+    i->handles = 1;
     return i;
+}
+
+void cg_intercept_trust(struct cg_intercept *i, struct cg_ca *ca, const char *more_ca_pem)
+{
+    i->ca = ca;
+    free(i->more_ca_pem);
+    i->more_ca_pem = more_ca_pem ? cg_strdup(more_ca_pem) : NULL;
 }
 
 static void free_all(struct cg_intercept *i)
@@ -96,6 +109,8 @@ static const struct service *find_service(const struct cg_intercept *i, const ch
 
 bool cg_intercept_looks(const struct cg_intercept *i, uint16_t port)
 {
+    if (!i->ca)
+        return false;
     if (port == 443 && i->nservices > 0)
         return true;
     for (unsigned n = 0; n < cg_secrets_count(i->o.secrets); n++) {
@@ -135,7 +150,7 @@ static void on_rewrite_event(void *ctx, const struct cg_rewrite_event *e)
     struct flow *f = ctx;
     struct cg_buf b;
     struct cg_jsonw j;
-    begin_event(&b, &j, f, "secret");
+    begin_event(&b, &j, f, f->sight == CG_SIGHT_HTTP ? "http" : "secret");
     cg_jsonw_kstr(&j, "verdict", e->verdict);
     if (e->rule)
         cg_jsonw_kstr(&j, "rule", e->rule);
@@ -153,12 +168,14 @@ static void tell_end(const struct flow *f, const char *error)
     struct cg_buf b;
     struct cg_jsonw j;
     begin_event(&b, &j, f, "close");
+    cg_jsonw_kstr(&j, "protocol", f->sight == CG_SIGHT_HTTP ? "http" : "tls");
     cg_jsonw_kbool(&j, "intercepted", true);
     cg_jsonw_kuint(&j, "bytes_out", f->guest.got);
     cg_jsonw_kuint(&j, "bytes_in", f->guest.sent);
     cg_jsonw_kint(&j, "duration_ms", (cg_mono_ns() - f->since) / 1000000);
     if (error)
         cg_jsonw_kstr(&j, "error", error);
+    cg_jsonw_kstr(&j, "reason", error ? error : "done");
     end_event(&b, &j, f);
 }
 
@@ -262,18 +279,19 @@ static void give_up_host(struct flow *f, const char *why)
     f->phase = FLOW; /* what is in `down` goes out, then it ends */
 }
 
-/* The guest's handshake is through. */
+/* The guest's handshake is through, or there is none. */
 static void open_host(struct flow *f)
 {
     struct cg_err e = CG_ERR_INIT;
-    const struct cg_rewrite_options o = {.secrets = f->i->o.secrets,
+    bool plain = f->sight == CG_SIGHT_HTTP;
+    const struct cg_rewrite_options o = {.secrets = plain ? NULL : f->i->o.secrets,
                                          .host = f->name,
                                          .port = f->port,
                                          .event = on_rewrite_event,
                                          .ctx = f};
     f->rewrite = cg_rewrite_create(&o);
-    SSL *ssl = client_of(f, &e);
-    int fd = ssl ? dial(f->to, f->port) : -1;
+    SSL *ssl = plain ? NULL : client_of(f, &e);
+    int fd = ssl || plain ? dial(f->to, f->port) : -1;
     if (fd < 0) {
         SSL_free(ssl);
         give_up_host(f, e.code == CG_OK ? "connect failed" : e.text);
@@ -302,9 +320,11 @@ static void connected(struct flow *f)
     int err = 0;
     socklen_t n = sizeof err;
     if (getsockopt(f->host.fd, SOL_SOCKET, SO_ERROR, &err, &n) == 0 && err == 0)
-        f->phase = SHAKE_HOST;
+        f->phase = f->host.ssl ? SHAKE_HOST : FLOW;
     else
         give_up_host(f, "connect failed");
+    if (f->phase == FLOW)
+        f->deadline = cg_mono_ns() + CG_INTERCEPT_SILENCE_S * SECOND;
 }
 
 static void shake_host(struct flow *f)
@@ -431,17 +451,34 @@ static void pump(struct flow *f)
 
 /* --- the guest's side --- */
 
+static struct cg_egress_peer peer_of(const struct flow *f)
+{
+    return (struct cg_egress_peer){.name = f->name,
+                                   .address = f->address,
+                                   .to = f->to,
+                                   .port = f->port,
+                                   .conn = f->id,
+                                   .look = f->look,
+                                   .seen = f->seen,
+                                   .sight = f->sight};
+}
+
 static void hand_back(struct flow *f)
 {
-    const struct cg_egress_peer peer = {.address = f->address, .port = f->port, .conn = f->id};
+    struct cg_egress_peer peer = peer_of(f);
     struct cg_intercept *i = f->i;
+    char name[CG_HELLO_NAME];
+    const int one = 1;
+    memcpy(name, f->name, sizeof name);
+    peer.name = name;
     int fd = f->guest.fd;
     f->guest.fd = -1;
+    setsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &one, sizeof one);
     end_flow(f, NULL);
     i->o.pass(i->o.ctx, fd, &peer);
 }
 
-static void tell_open(const struct flow *f)
+static void tell_open(const struct flow *f, const char *rule)
 {
     struct cg_buf b;
     struct cg_jsonw j;
@@ -450,17 +487,17 @@ static void tell_open(const struct flow *f)
     cg_snprintf(text, sizeof text, "%u.%u.%u.%u", f->address >> 24, f->address >> 16 & 255,
                 f->address >> 8 & 255, f->address & 255);
     cg_jsonw_kstr(&j, "address", text);
+    cg_jsonw_kstr(&j, "protocol", f->sight == CG_SIGHT_HTTP ? "http" : "tls");
     cg_jsonw_kstr(&j, "verdict", "allow");
-    cg_jsonw_kstr(&j, "rule", "intercept");
+    cg_jsonw_kstr(&j, "rule", rule);
     cg_jsonw_kbool(&j, "intercepted", true);
     end_event(&b, &j, f);
 }
 
 static void begin_tls(struct flow *f)
 {
-    tell_open(f);
     struct cg_err e = CG_ERR_INIT;
-    SSL_CTX *context = cg_ca_server(f->i->o.ca, f->name, &e);
+    SSL_CTX *context = cg_ca_server(f->i->ca, f->name, &e);
     SSL *ssl = context ? SSL_new(context) : NULL;
     f->phase = SHAKE;
     if (!ssl) {
@@ -471,24 +508,47 @@ static void begin_tls(struct flow *f)
     cg_end_secure(&f->guest, ssl);
 }
 
-/* Looks at the first bytes without taking them. */
-static void peek(struct flow *f)
+/* The first bytes are known, or will not be. */
+static void decide(struct flow *f)
 {
-    char bytes[CG_HELLO_MAX];
-    ssize_t n = recv(f->guest.fd, bytes, sizeof bytes, MSG_PEEK);
-    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+    struct cg_intercept *i = f->i;
+    f->seen = true;
+    bool tls =
+        f->sight == CG_SIGHT_TLS && i->ca &&
+        (cg_secrets_want(i->o.secrets, f->name, f->port) || find_service(i, f->name, f->port));
+    bool plain = f->sight == CG_SIGHT_HTTP && f->look;
+    const struct cg_egress_peer peer = peer_of(f);
+    struct cg_egress_verdict v = {.allow = false};
+    if (tls || plain)
+        v = i->o.permits(i->o.ctx, &peer);
+    if (!v.allow) {
+        hand_back(f);
         return;
-    enum cg_hello got =
-        n > 0 ? cg_hello_name((struct cg_slice){bytes, (size_t)n}, f->name) : CG_HELLO_NOT_TLS;
-    int enough = got == CG_HELLO_MORE ? (int)n + 1 : 1; /* poll stays quiet until more is there */
-    setsockopt(f->guest.fd, SOL_SOCKET, SO_RCVLOWAT, &enough, sizeof enough);
-    if (got == CG_HELLO_MORE)
-        return;
-    if (got == CG_HELLO_NAMED && (cg_secrets_want(f->i->o.secrets, f->name, f->port) ||
-                                  find_service(f->i, f->name, f->port)))
+    }
+    f->to = v.address;
+    tell_open(f, v.rule);
+    if (tls)
         begin_tls(f);
     else
-        hand_back(f);
+        open_host(f);
+}
+
+/* Looks at the first bytes without taking them. `late`: no more are waited for. */
+static void peek(struct flow *f, bool late)
+{
+    static char bytes[CG_HELLO_MAX];
+    ssize_t n = recv(f->guest.fd, bytes, sizeof bytes, MSG_PEEK);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR) && !late)
+        return;
+    const struct cg_slice in = {bytes, n > 0 ? (size_t)n : 0};
+    if (n > 0 && !cg_sight(in, f->port, &f->sight, f->name) && !late) {
+        int enough = (int)n + 1; /* poll stays quiet until more is there */
+        setsockopt(f->guest.fd, SOL_SOCKET, SO_RCVLOWAT, &enough, sizeof enough);
+        return;
+    }
+    if (n <= 0 || (late && !cg_sight(in, f->port, &f->sight, f->name)))
+        f->sight = cg_sight_cut(in);
+    decide(f);
 }
 
 static void shake_guest(struct flow *f)
@@ -514,7 +574,7 @@ static void on_guest(uv_poll_t *poll, int status, int events)
     if (f->ended)
         return;
     if (f->phase == PEEK)
-        peek(f);
+        peek(f, false);
     if (!f->ended && f->phase == SHAKE)
         shake_guest(f);
     if (!f->ended && f->phase != PEEK)
@@ -548,6 +608,35 @@ static void refuse(struct cg_intercept *i, int fd, const struct cg_egress_peer *
     i->o.event(i->o.ctx, cg_slice_of(text));
 }
 
+/* Nobody is kept waiting whose server would speak first. */
+static void on_hush(uv_timer_t *timer)
+{
+    struct cg_intercept *i = timer->data;
+    int64_t now = cg_mono_ns();
+    bool more = false;
+    struct flow *next;
+    for (struct flow *f = i->flows; f; f = next) {
+        next = f->next;
+        if (f->phase != PEEK)
+            continue;
+        if (now >= f->deadline)
+            peek(f, true);
+        else
+            more = true;
+    }
+    if (!more)
+        uv_timer_stop(&i->hush);
+}
+
+static int64_t patience(struct cg_intercept *i, const struct cg_egress_peer *peer)
+{
+    if (!peer->look)
+        return CG_INTERCEPT_SHAKE_S * SECOND;
+    if (peer->hush && !uv_is_active((const uv_handle_t *)&i->hush))
+        uv_timer_start(&i->hush, on_hush, CG_INTERCEPT_HUSH_MS / 3, CG_INTERCEPT_HUSH_MS / 3);
+    return (peer->hush ? CG_INTERCEPT_HUSH_MS : CG_INTERCEPT_LOOK_MS) * (SECOND / 1000);
+}
+
 void cg_intercept_take(struct cg_intercept *i, int fd, const struct cg_egress_peer *peer)
 {
     if (i->nflows >= CG_INTERCEPT_FLOWS || i->destroyed) {
@@ -560,8 +649,9 @@ void cg_intercept_take(struct cg_intercept *i, int fd, const struct cg_egress_pe
     f->to = peer->to;
     f->port = peer->port;
     f->id = peer->conn;
+    f->look = peer->look;
     f->since = cg_mono_ns();
-    f->deadline = f->since + CG_INTERCEPT_SHAKE_S * SECOND;
+    f->deadline = f->since + patience(i, peer);
     cg_buf_init(&f->in, PIECE);
     cg_buf_init(&f->up, 2 * CG_REWRITE_OUT);
     cg_buf_init(&f->down, 2 * CG_REWRITE_OUT);
@@ -585,10 +675,28 @@ void cg_intercept_second(struct cg_intercept *i)
         if (now < f->deadline)
             continue;
         if (f->phase == PEEK)
-            hand_back(f); /* a client that waits for the server's first word */
+            peek(f, true); /* a client that waits for the server's first word */
         else
             end_flow(f, "timeout");
     }
+}
+
+void cg_intercept_policy_changed(struct cg_intercept *i)
+{
+    struct flow *next;
+    for (struct flow *f = i->flows; f; f = next) {
+        next = f->next;
+        const struct cg_egress_peer peer = peer_of(f);
+        if (f->phase != PEEK && !i->o.permits(i->o.ctx, &peer).allow)
+            end_flow(f, "policy");
+    }
+}
+
+static void on_hush_closed(uv_handle_t *handle)
+{
+    struct cg_intercept *i = handle->data;
+    if (--i->handles == 0)
+        free_all(i);
 }
 
 void cg_intercept_destroy(struct cg_intercept *i)
@@ -598,6 +706,6 @@ void cg_intercept_destroy(struct cg_intercept *i)
     while (i->flows)
         end_flow(i->flows, "sandbox_ended");
     i->destroyed = true;
-    if (i->handles == 0)
-        free_all(i);
+    uv_timer_stop(&i->hush);
+    uv_close((uv_handle_t *)&i->hush, on_hush_closed);
 }

@@ -81,11 +81,12 @@ static const struct rule {
     const char *text;
 } rules[] = {
     {"bad_request", 400, "this is not HTTP/1.1 as its standard has it"},
-    {"host_mismatch", 421, "the Host header is not the name of the TLS handshake"},
+    {"host_mismatch", 421,
+     "the Host header is not the name that this connection was let through by"},
     {"smuggling", 400, "the length of the body is told twice or not clearly"},
-    {"method", 405, "this method is not passed on to hosts that get secrets"},
+    {"method", 405, "this method is not passed on to hosts that are read"},
     {"target", 400, "the target must be a path"},
-    {"upgrade", 400, "only WebSocket upgrades are passed on to hosts that get secrets"},
+    {"upgrade", 400, "only WebSocket upgrades are passed on to hosts that are read"},
     {"placeholder_in_url", 403, "a secret's placeholder stands in the URL: secrets go in headers"},
     {"placeholder_in_body", 403,
      "a secret's placeholder stands in the body: secrets go in headers"},
@@ -299,7 +300,7 @@ static bool put_field(struct cg_rewrite *r, const struct cg_http1_field *f, stru
         *rule = "placeholder_in_header";
         return false;
     }
-    if (is_dropped(f->name))
+    if (r->o.secrets && is_dropped(f->name))
         return true;
     cg_buf_add(up, f->name.p, f->name.n);
     cg_buf_adds(up, ": ");
@@ -324,7 +325,7 @@ static bool put_head(struct cg_rewrite *r, const struct cg_http1_head *h, struct
         if (*tag >= 0)
             used |= UINT64_C(1) << *tag;
     }
-    cg_buf_adds(up, "Accept-Encoding: identity\r\n\r\n");
+    cg_buf_adds(up, r->o.secrets ? "Accept-Encoding: identity\r\n\r\n" : "\r\n");
     if (up->full) {
         *rule = "too_large";
         return false;

@@ -22,8 +22,8 @@ struct cg_rewrite_event {
 };
 
 struct cg_rewrite_options {
-    struct cg_secrets *secrets;
-    const char *host; /* the name of the handshake, lower case; outlives it */
+    struct cg_secrets *secrets; /* NULL: heads and bodies pass as they are, only judged */
+    const char *host; /* the name of the handshake or of the first Host, lower case; outlives it */
     uint16_t port;
     void (*event)(void *ctx, const struct cg_rewrite_event *e); /* valid during the call */
     void *ctx;

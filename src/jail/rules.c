@@ -3,8 +3,9 @@
  * - netdev ingress of the tap: anything but IPv4 and ARP with the guest's own MAC is dropped (IPv6,
  *   VLAN, raw frames); so is IPv4 from another address than the guest's;
  * - prerouting, before translation, when destinations are still what the guest asked for: TCP and
- *   UDP port 53 only; TCP that the operator's list does not name is reset at SYN; new flows are
- *   limited in rate, so that the kernel's table of connections stays small;
+ *   UDP port 53 only; TCP to addresses that are not public is reset at SYN unless the operator's
+ *   list names them (what is public the warden judges, by name); new flows are limited in rate, so
+ * that the kernel's table of connections stays small;
  * - prerouting, translation: to the warden's sockets;
  * - input: nothing but what was translated (or needed no translation), so that no other port of
  *   this namespace can be reached, nor these from within it.
@@ -37,7 +38,14 @@ static const char head[] =
     "    udp dport 53 accept\n"
     "    tcp dport 53 accept\n";
 
-static const char tail[] = "    meta l4proto tcp counter name rejected reject with tcp reset\n"
+/* Addresses that are no place on the public network: the same as in egress/judge.c, which judges
+ * the address that is dialled. Refused here, they refuse at once. */
+static const char tail[] = "    ip daddr { 0.0.0.0/8, 10.0.0.0/8, 100.64.0.0/10, 127.0.0.0/8,\n"
+                           "      168.63.129.16, 169.254.0.0/16, 172.16.0.0/12, 192.0.0.0/24,\n"
+                           "      192.0.2.0/24, 192.88.99.0/24, 192.168.0.0/16, 198.18.0.0/15,\n"
+                           "      198.51.100.0/24, 203.0.113.0/24, 224.0.0.0/3 } "
+                           "meta l4proto tcp counter name rejected reject with tcp reset\n"
+                           "    meta l4proto tcp accept\n"
                            "    counter name dropped drop\n"
                            "  }\n"
                            "  chain turn {\n"

@@ -30,6 +30,7 @@ struct cg_vmm_driver {
 
     struct cg_vmm *(*attach)(uv_loop_t *loop, int control, const struct cg_vmm_handlers *h,
                              void *ctx, struct cg_err *e);
+    void (*hand_over)(struct cg_vmm *vm, const struct cg_vmm_handlers *h, void *ctx);
     void (*destroy)(struct cg_vmm *vm);
     bool (*status)(struct cg_vmm *vm, cg_vmm_state_done *done, void *ctx, struct cg_err *e);
     bool (*pause)(struct cg_vmm *vm, cg_vmm_done *done, void *ctx, struct cg_err *e);

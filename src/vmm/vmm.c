@@ -199,6 +199,11 @@ struct cg_vmm *cg_vmm_attach(uv_loop_t *loop, const struct cg_vmm_driver *d, int
     return vm;
 }
 
+void cg_vmm_hand_over(struct cg_vmm *vm, const struct cg_vmm_handlers *h, void *ctx)
+{
+    vm->driver->hand_over(vm, h, ctx);
+}
+
 void cg_vmm_destroy(struct cg_vmm *vm)
 {
     if (vm)

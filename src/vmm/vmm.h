@@ -125,6 +125,9 @@ CG_MUST_USE struct cg_vmm *cg_vmm_attach(uv_loop_t *loop, const struct cg_vmm_dr
                                          int control, const struct cg_vmm_handlers *h, void *ctx,
                                          struct cg_err *e);
 
+/* Somebody else's from here on. Nothing may be pending. */
+void cg_vmm_hand_over(struct cg_vmm *vm, const struct cg_vmm_handlers *h, void *ctx);
+
 /* Ends the connection, not the VMM. Results still pending come with CG_CLOSED before it returns;
  * on_gone does not. NULL is fine; safe from inside any callback. */
 void cg_vmm_destroy(struct cg_vmm *vm);

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "egress/lists.h"
+
 struct section {
     const char *name; /* NULL: the whole */
     const char *const *members;
@@ -12,7 +14,7 @@ static const char *const whole_members[] = {
     "v",   "id",      "account", "template", "hostname", "shape", "agent",  "driver", "isolation",
     "env", "network", "record",  "timeouts", "gateway",  "vm",    "idle_s", NULL};
 static const char *const shape_members[] = {"vcpus", "mem_mib", "disk_mib", NULL};
-static const char *const network_members[] = {"allow", "hosts", NULL};
+static const char *const network_members[] = {"allow", "hosts", "resolvers", "rules", NULL};
 static const char *const record_members[] = {"quota_bytes", "segment_bytes", NULL};
 static const char *const timeout_members[] = {"boot_ms", "connect_ms", "grace_ms", NULL};
 
@@ -112,12 +114,24 @@ static bool get_host(const struct cg_json *o, struct cg_egress_host *out, struct
     return true;
 }
 
+static bool get_resolvers(const struct cg_json *list, struct cg_egress_policy *p, struct cg_err *e)
+{
+    for (const struct cg_json *v = list ? list->child : NULL; v; v = v->next)
+        if (p->nresolvers == CG_EGRESS_RESOLVERS || v->type != CG_JSON_STR ||
+            !cg_egress_rule_parse(v->str.p, &p->resolvers[p->nresolvers++], e))
+            return cg_fail(e, CG_INVALID, "network.resolvers must be at most %d IPv4 addresses",
+                           CG_EGRESS_RESOLVERS);
+    return true;
+}
+
 static bool get_network(const struct cg_json *o, struct cg_egress_policy *p, struct cg_err *e)
 {
     const struct cg_json *allow = cg_json_get(o, "allow");
     const struct cg_json *hosts = cg_json_get(o, "hosts");
+    const struct cg_json *rules = cg_json_get(o, "rules");
     if ((allow && allow->type != CG_JSON_ARR) || (hosts && hosts->type != CG_JSON_ARR))
         return cg_fail(e, CG_INVALID, "network.allow and network.hosts must be lists");
+    p->mode = CG_EGRESS_ALLOWLIST; /* of what the operator opened */
     for (const struct cg_json *v = allow ? allow->child : NULL; v; v = v->next) {
         if (p->nrules == CG_EGRESS_RULES)
             return cg_fail(e, CG_LIMIT, "network.allow has more than %d entries", CG_EGRESS_RULES);
@@ -132,7 +146,8 @@ static bool get_network(const struct cg_json *o, struct cg_egress_policy *p, str
         if (!get_host(v, &p->hosts[p->nhosts++], e))
             return false;
     }
-    return true;
+    return get_resolvers(cg_json_get(o, "resolvers"), p, e) &&
+           (!rules || cg_egress_read_lists(rules, p, e) || cg_wrap(e, "network.rules"));
 }
 
 static bool get_all(struct cg_warden_config *c, struct cg_err *e)

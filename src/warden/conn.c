@@ -122,6 +122,8 @@ static void on_open(void *ctx, struct cg_link_stream *s, const struct cg_json *r
         llm_costs_open(w, c, s);
     } else if (cg_streq(kind, "budget")) {
         llm_budget_open(w, c, s, request);
+    } else if (cg_streq(kind, "network")) {
+        network_open(w, c, s, request);
     } else if (cg_streq(kind, "stop")) {
         life_stop(w, c, s, request);
     } else if (cg_streq(kind, "pause")) {

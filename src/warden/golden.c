@@ -1,15 +1,16 @@
 /* A guest out of a file instead of a boot, and into one.
  *
- * Making: the agent answers, the host hangs up, the guest is given a moment to notice (its agent
- * then begins a new session that belongs to nobody), the VMM stops and saves everything but the
- * memory, which lies in a shared file already. Restoring is the same backwards; `setup` then makes
- * the sandbox it is out of it, before anything else runs. */
+ * Making: the agent answers and is warmed up (warm.h), the host hangs up, the guest is given a
+ * moment to notice (its agent then begins a new session that belongs to nobody), the VMM stops and
+ * saves everything but the memory, which lies in a shared file already. Restoring is the same
+ * backwards; `setup` then makes the sandbox it is out of it, before anything else runs. */
 #include <fcntl.h>
 #include <unistd.h>
 
 #include "base/fs.h"
 #include "base/log.h"
 #include "warden/inner.h"
+#include "warden/warm.h"
 
 enum { NOTICE_MS = 400 };
 
@@ -92,10 +93,39 @@ static void on_paused(void *ctx, const struct cg_err *err)
         fail(w, err ? err : &e, "save the guest");
 }
 
-void golden_hello(struct warden *w)
+static void on_warm(struct down *d, const struct cg_json *result)
 {
+    struct guest *g = CG_CONTAINER(d, struct guest, warm);
+    struct warden *w = CG_CONTAINER(g, struct warden, guest);
+    (void)result; /* what it could not run it will not know */
+    if (w->state != W_BOOTING)
+        return;
     w->golden_at = cg_mono_ns() + (int64_t)NOTICE_MS * 1000000;
     warden_want_tick(w);
+}
+
+static void on_setup(struct down *d, const struct cg_json *result)
+{
+    static const struct down_ops drained = {.on_data = NULL}, warm = {.on_close = on_warm};
+    struct guest *g = CG_CONTAINER(d, struct guest, setup);
+    struct warden *w = CG_CONTAINER(g, struct warden, guest);
+    struct cg_err e = CG_ERR_INIT;
+    (void)result;
+    if (w->state == W_BOOTING &&
+        (!guest_open(w, &g->observe, &drained, cg_slice_of("{\"kind\":\"observe\"}"), &e) ||
+         !guest_open(w, &g->warm, &warm, cg_slice_of(warm_exec), &e)))
+        fail(w, &e, "warm the guest up");
+}
+
+void golden_hello(struct warden *w)
+{
+    static const struct down_ops setup = {.on_close = on_setup};
+    struct cg_err e = CG_ERR_INIT;
+    CG_OWN(cg_drop_buf) struct cg_buf b;
+    cg_buf_init(&b, 4096);
+    warm_setup(&b, 0);
+    if (!guest_open(w, &w->guest.setup, &setup, cg_buf_slice(&b), &e))
+        fail(w, &e, "warm the guest up");
 }
 
 /* Not from inside the link's own call: closing frees it. */

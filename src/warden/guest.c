@@ -9,7 +9,7 @@
 #include "warden/inner.h"
 #include "warden/secrets.h"
 
-enum { PING_SECONDS = 10, ENTROPY = 32, SKIP_MAX = 4 << 20 };
+enum { PING_SECONDS = 10, ENTROPY = 32 };
 
 static void guest_down(struct warden *w, const struct cg_err *why);
 
@@ -130,8 +130,6 @@ static void on_setup(struct down *d, const struct cg_json *result)
         cg_snprintf(observe, sizeof observe, "{\"kind\":\"observe\",\"taken\":%lld}",
                     (long long)taken);
     open_own(w, &g->observe, &observe_ops, observe);
-    open_own(w, &g->ports, &ports_ops, "{\"kind\":\"ports\"}");
-    open_own(w, &g->metrics, &metrics_ops, "{\"kind\":\"metrics\",\"interval_ms\":10000}");
     life_up(w);
 }
 
@@ -238,29 +236,10 @@ static const struct cg_link_handlers handlers = {
 
 /* --- transport --- */
 
-/* The guest was taken from another host in the middle of something: all it says before our nonce
- * was meant for that one. */
-static bool skip_to_nonce(struct guest *g, struct cg_slice *bytes, struct cg_err *e)
-{
-    for (size_t i = 0; i < bytes->n; i++) {
-        memmove(g->tail, g->tail + 1, sizeof g->tail - 1);
-        g->tail[sizeof g->tail - 1] = (unsigned char)bytes->p[i];
-        if (memcmp(g->tail, g->nonce, sizeof g->tail) != 0)
-            continue;
-        g->taking_over = false;
-        *bytes = (struct cg_slice){bytes->p + i + 1, bytes->n - i - 1};
-        return true;
-    }
-    g->skipped += bytes->n;
-    bytes->n = 0;
-    return g->skipped <= SKIP_MAX ||
-           cg_fail(e, CG_PROTOCOL, "the restored guest does not begin a new session");
-}
-
 static bool on_read(void *ctx, struct cg_slice bytes, struct cg_err *e)
 {
     struct warden *w = ctx;
-    if (w->guest.taking_over && !skip_to_nonce(&w->guest, &bytes, e)) {
+    if (w->guest.takeover.on && !takeover_skip(&w->guest.takeover, &bytes, e)) {
         w->guest.garbled = true;
         return false;
     }
@@ -275,19 +254,15 @@ static struct cg_slice output(void *ctx)
 {
     struct warden *w = ctx;
     struct guest *g = &w->guest;
-    if (g->reset_left > 0)
-        return (struct cg_slice){(const char *)g->reset + sizeof g->reset - g->reset_left,
-                                 g->reset_left};
-    if (g->taking_over)
-        return (struct cg_slice){NULL, 0};
-    return cg_link_output(g->link);
+    struct cg_slice first = takeover_output(&g->takeover);
+    return first.n > 0 || g->takeover.on ? first : cg_link_output(g->link);
 }
 
 static void wrote(void *ctx, size_t n)
 {
     struct warden *w = ctx;
-    if (w->guest.reset_left > 0)
-        w->guest.reset_left -= n;
+    if (w->guest.takeover.left > 0)
+        w->guest.takeover.left -= n;
     else
         cg_link_wrote(w->guest.link, n);
 }
@@ -302,19 +277,11 @@ static void on_end(void *ctx, const struct cg_err *why)
 
 static const struct cg_stream_ops stream_ops = {on_read, output, wrote, on_end};
 
-static void take_over(struct guest *g)
-{
-    cg_rand_bytes(g->nonce, sizeof g->nonce);
-    cg_link_reset_frame(g->nonce, g->reset);
-    g->reset_left = sizeof g->reset;
-    g->taking_over = true;
-}
-
 bool guest_start(struct warden *w, struct cg_err *e)
 {
     struct guest *g = &w->guest;
     if (w->config.restore)
-        take_over(g);
+        takeover_begin(&g->takeover);
     for (unsigned i = 0; i < CG_COUNT(g->lines); i++)
         cg_buf_init(&g->lines[i], CG_LINK_WINDOW);
     if (w->fds.link < 0)
@@ -355,6 +322,12 @@ void guest_close(struct warden *w)
 void guest_second(struct warden *w)
 {
     struct guest *g = &w->guest;
+    if (g->link && g->ready && !w->freeze &&
+        !g->sampled) { /* not in the way of the first command */
+        g->sampled = true;
+        open_own(w, &g->ports, &ports_ops, "{\"kind\":\"ports\"}");
+        open_own(w, &g->metrics, &metrics_ops, "{\"kind\":\"metrics\",\"interval_ms\":10000}");
+    }
     if (g->link && g->hello && !w->freeze && g->ping_sent == 0 && w->seconds % PING_SECONDS == 0)
         send_ping(w);
 }

@@ -8,6 +8,7 @@
  *   observe.c what the guest saw, rewritten into the record
  *   freeze.c  the guest held still: snapshots and pauses
  *   golden.c  a guest out of a file, and into one
+ *   warm.c    a guest made ready for its first command
  *   life.c    states, start, stop, failure, the end
  *   secrets.c secrets, interception, redaction of the record
  *   status.c  the answer to `status`
@@ -25,6 +26,7 @@
 #include "warden/commit.h"
 #include "warden/config.h"
 #include "warden/fields.h"
+#include "warden/takeover.h"
 #include "warden/warden.h"
 
 enum {
@@ -61,12 +63,14 @@ struct guest {
     struct cg_link *link;
     bool hello;
     bool ready;   /* setup is answered */
+    bool sampled; /* its ports and metrics are read */
     bool garbled; /* it broke the link's rules */
     struct down setup;
     struct down observe;
     struct down ports;
     struct down metrics;
     struct down poweroff;
+    struct down warm;
     char agent[64];
     char kernel[128];
     char observe_text[512];              /* its `observe` object, rewritten */
@@ -85,11 +89,8 @@ struct guest {
     int64_t clock_rtt; /* of the ping that gave it; 0: none yet */
     int64_t ping_sent;
     uint64_t ping_token;
-    uint64_t hold_token; /* of the ping behind which nothing goes out */
-    /* of a guest that was restored: RESET, then everything up to the nonce is skipped */
-    bool taking_over;
-    unsigned char nonce[CG_LINK_NONCE], tail[CG_LINK_NONCE], reset[CG_LINK_RESET];
-    size_t reset_left, skipped;
+    uint64_t hold_token;      /* of the ping behind which nothing goes out */
+    struct takeover takeover; /* of a guest that was restored */
 };
 
 struct warden {
@@ -170,6 +171,10 @@ void tailing_open(struct warden *w, struct conn *c, struct cg_link_stream *s,
 void tailing_progress(struct warden *w);
 void append_open(struct warden *w, struct conn *c, struct cg_link_stream *s,
                  const struct cg_json *request);
+
+/* network.c */
+void network_open(struct warden *w, struct conn *c, struct cg_link_stream *s,
+                  const struct cg_json *request);
 
 /* guest.c */
 CG_MUST_USE bool guest_start(struct warden *w, struct cg_err *e);

@@ -154,6 +154,11 @@ static void on_resumed(void *ctx, const struct cg_err *err)
 
 static bool attach_vmm(struct warden *w, struct cg_err *e)
 {
+    if (w->fds.restored) {
+        w->vmm = CG_MOVE(w->fds.restored);
+        cg_vmm_hand_over(w->vmm, &vmm_handlers, w);
+        return cg_vmm_resume(w->vmm, on_resumed, w, e);
+    }
     if (w->fds.vmm < 0)
         return true;
     const char *name = w->config.driver[0] ? w->config.driver : NULL;

@@ -85,7 +85,8 @@ void llm_progress(struct warden *w)
     l->durable_rows += l->at - before;
     if (l->at != before)
         cg_ledger_durable(l->ledger, l->durable_rows);
-    cg_gateway_progress(l->gateway);
+    if (l->gateway) /* the last lines become durable after its end */
+        cg_gateway_progress(l->gateway);
 }
 
 /* --- what is told --- */

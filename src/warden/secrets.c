@@ -7,6 +7,7 @@
 
 #include "base/fs.h"
 #include "intercept/intercept.h"
+#include "intercept/sight.h"
 
 static const char ca_name[] = "ca.key";
 
@@ -87,7 +88,7 @@ static void on_event(void *ctx, struct cg_slice data)
 static void pass_unread(void *ctx, int fd, const struct cg_egress_peer *peer)
 {
     struct warden *w = ctx;
-    cg_egress_go_on(w->egress, fd, peer->address, peer->port);
+    cg_egress_go_on(w->egress, fd, peer);
 }
 
 static bool looks(void *ctx, uint16_t port)
@@ -130,9 +131,16 @@ bool secrets_keep_ca(const struct warden *w, struct cg_err *e)
     return ok;
 }
 
+static struct cg_egress_verdict permits(void *ctx, const struct cg_egress_peer *peer)
+{
+    const struct warden *w = ctx;
+    return cg_egress_permits(w->egress, peer);
+}
+
+/* The certificate authority, once something is to be read. */
 static bool begin(struct warden *w, const char *ca_pem, struct cg_err *e)
 {
-    if (w->intercept)
+    if (w->ca)
         return true;
     if (!kept_ca(w, e))
         return false;
@@ -140,14 +148,7 @@ static bool begin(struct warden *w, const char *ca_pem, struct cg_err *e)
         w->ca = cg_ca_create(w->config.id, e);
     if (!w->ca)
         return false;
-    const struct cg_intercept_options o = {.secrets = w->secrets,
-                                           .ca = w->ca,
-                                           .more_ca_pem = ca_pem,
-                                           .pass = pass_unread,
-                                           .event = on_event,
-                                           .ctx = w};
-    w->intercept = cg_intercept_create(w->loop, &o);
-    cg_egress_set_reader(w->egress, &(struct cg_egress_reader){looks, take, w});
+    cg_intercept_trust(w->intercept, w->ca, ca_pem);
     return true;
 }
 
@@ -159,6 +160,14 @@ bool secrets_start(struct warden *w, const struct cg_json *request, struct cg_er
     if (!cg_secrets_load(w->secrets, cg_json_get(request, "secrets"), e))
         return false;
     cg_record_set_filter(w->record, &filter, w);
+    const struct cg_intercept_options o = {.secrets = w->secrets,
+                                           .permits = permits,
+                                           .pass = pass_unread,
+                                           .event = on_event,
+                                           .ctx = w};
+    w->intercept = cg_intercept_create(w->loop, &o);
+    const struct cg_egress_reader reader = {looks, take, cg_sight, w};
+    cg_egress_set_reader(w->egress, &reader);
     return cg_secrets_count(w->secrets) == 0 || begin(w, cg_json_str(request, "ca_pem"), e);
 }
 

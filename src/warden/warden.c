@@ -179,6 +179,7 @@ static bool start_egress(struct warden *w, struct cg_err *e)
         .dns = CG_MOVE_FD(w->fds.dns),
         .dns_tcp = CG_MOVE_FD(w->fds.dns_tcp),
         .connect_ms = w->config.connect_ms,
+        .sandbox = w->config.id,
         .event = on_egress,
         .ctx = w,
     };

@@ -15,6 +15,8 @@ enum cg_warden_exit {
     CG_WARDEN_NO_BOOT = 5,   /* the guest did not come up */
 };
 
+struct cg_vmm;
+
 /* Descriptors, as jail.h numbers them; taken over. -1: this part is not there (tests without a
  * VMM or network). */
 struct cg_warden_fds {
@@ -26,6 +28,7 @@ struct cg_warden_fds {
     int dns_tcp;
     int dir;
     int keeper;
+    struct cg_vmm *restored; /* of a spare: the guest is in it already, paused (warm.h) */
 };
 
 struct warden;

@@ -8,6 +8,7 @@ import pathlib
 import secrets
 import shutil
 import socket
+import struct
 import subprocess
 import tempfile
 import time
@@ -33,19 +34,19 @@ def tsc_khz():
     return int(done.stdout.strip() or 0) if done.returncode == 0 else 0
 
 
-def command(disk, link_fd, accel, vcpus, mem_mib):
+def command(disk, link_fd, accel, vcpus, mem_mib, ram="memory-backend-ram", more=()):
     kernel, initramfs, base, _ = boot_files()
     kvm, tsc = accel == "kvm", tsc_khz()
     steady = "" if kvm or " nonstop_tsc" not in pathlib.Path("/proc/cpuinfo").read_text() else " tsc=reliable"
     block = "driver=raw,file.driver=file,file.locking=off"
-    tb_size = 32 if mem_mib <= 512 else 128 if mem_mib <= 2048 else 256
+    tb_size = 128 if mem_mib <= 2048 else 256
     append = ("console=ttyS0 quiet panic=-1 reboot=t random.trust_cpu=on preempt=voluntary"
               + (f" tsc_early_khz={tsc}{steady}" if tsc else "") + ("" if kvm else " clearcpuid=cx16"))
     return [
         QEMU, "-M", "microvm,rtc=on,pit=off,pic=off,memory-backend=ram", "-nodefaults", "-no-user-config", "-no-reboot",
         "-display", "none", "-accel", "kvm" if kvm else f"tcg,thread=multi,tb-size={tb_size}",
         "-cpu", "host" if kvm else "max", "-smp", str(vcpus), "-m", str(mem_mib),
-        "-object", f"memory-backend-ram,id=ram,size={mem_mib}M",
+        "-object", f"{ram},id=ram,size={mem_mib}M", *more,
         "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
         "-kernel", str(kernel), "-initrd", str(initramfs), "-append", append,
         "-chardev", "null,id=console", "-serial", "chardev:console",
@@ -89,3 +90,98 @@ def boot_seconds(accel, vcpus, mem_mib, disk_gb):
         with contextlib.suppress(OSError):
             ours.close()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+# --- restore ---
+
+
+class Qmp:
+    def __init__(self, sock):
+        self.sock, self.lines = sock, sock.makefile("r")
+        self.next()
+        self.ask("qmp_capabilities")
+
+    def next(self):
+        return json.loads(self.lines.readline())
+
+    def ask(self, name, fd=None, **arguments):
+        text = json.dumps({"execute": name, "arguments": arguments}).encode() + b"\n"
+        socket.send_fds(self.sock, [text], [fd] if fd is not None else [])
+        while True:
+            answer = self.next()
+            if "error" in answer:
+                raise RuntimeError(f"{name}: {answer['error']}")
+            if "return" in answer:
+                return answer["return"]
+
+    def move(self, name, fd):
+        """A save or a restore, to its end."""
+        self.ask("migrate-set-capabilities", capabilities=[{"capability": "events", "state": True},
+                                                           {"capability": "x-ignore-shared", "state": True}])
+        self.ask("getfd", fd=fd, fdname="state")
+        text = json.dumps({"execute": name, "arguments": {"uri": "fd:state"}}).encode() + b"\n"
+        self.sock.sendall(text)
+        while True:
+            status = self.next().get("data", {}).get("status")
+            if status in ("completed", "failed"):
+                assert status == "completed", name
+                break
+        while self.ask("query-status")["status"] == "finish-migrate":
+            pass
+
+
+class Saved:
+    """A guest of bare QEMU, saved as it waits for `setup`: the yardstick of a golden snapshot."""
+
+    def __init__(self, accel, vcpus, mem_mib):
+        self.shape = (accel, vcpus, mem_mib)
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="caged-bench-", dir="/dev/shm"))
+        with (self.folder / "ram").open("wb") as ram:
+            ram.truncate(mem_mib << 20)
+        subprocess.run(["cp", "--sparse=always", boot_files()[3], self.folder / "disk"], check=True)
+        (self.folder / "disk").chmod(0o600)
+        qemu, qmp, link = self.launch(self.folder / "disk", "on", ())
+        with qemu:
+            agent = linklib.Link(link)
+            product.wait_for("the agent answers", lambda: agent.hello, 240)
+            time.sleep(0.5)
+            qmp.ask("stop")
+            with (self.folder / "state").open("wb") as state:
+                qmp.move("migrate", state.fileno())
+            qemu.kill()
+
+    def launch(self, disk, share, more):
+        accel, vcpus, mem_mib = self.shape
+        ours, theirs = socket.socketpair()
+        link, link_theirs = socket.socketpair()
+        ram = f"memory-backend-file,mem-path={self.folder}/ram,share={share}"
+        arguments = command(disk, link_theirs.fileno(), accel, vcpus, mem_mib, ram,
+                            ("-chardev", f"socket,id=control,fd={theirs.fileno()}", "-mon", "chardev=control,mode=control", *more))
+        qemu = subprocess.Popen(arguments, pass_fds=[link_theirs.fileno(), theirs.fileno()], stdin=subprocess.DEVNULL,
+                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        theirs.close()
+        link_theirs.close()
+        return qemu, Qmp(ours), link
+
+    def restore_seconds(self):
+        """From the start of the program to the first byte of the guest's agent."""
+        disk = self.folder / "clone"
+        begin = time.perf_counter()
+        subprocess.run(["cp", "--sparse=always", self.folder / "disk", disk], check=True)
+        qemu, qmp, link = self.launch(disk, "off", ("-S", "-incoming", "defer"))
+        with qemu:
+            with (self.folder / "state").open("rb") as state:
+                qmp.move("migrate-incoming", state.fileno())
+            qmp.ask("cont")
+            nonce = secrets.token_bytes(16)
+            link.sendall(struct.pack("<IHBB", len(nonce), 0, linklib.RESET, 0) + nonce)
+            seen = b""
+            link.settimeout(30)
+            while nonce not in seen:
+                seen += link.recv(65536)
+            took = time.perf_counter() - begin
+            qemu.kill()
+        return took
+
+    def forget(self):
+        shutil.rmtree(self.folder, ignore_errors=True)

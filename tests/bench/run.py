@@ -28,6 +28,7 @@ import httpx  # noqa: E402
 import websockets  # noqa: E402
 
 import bare  # noqa: E402
+import blink  # noqa: E402
 import product  # noqa: E402
 import report  # noqa: E402
 
@@ -329,7 +330,7 @@ def record_append(out):
 
 def main():
     out = report.Report(QUICK)
-    with product.Server() as server:
+    with product.Server(config="golden: {snapshots: off}\nlimits: {requests_per_minute: 1000000}\n") as server:
         idle = process_mb(server.pid)
         cold_boot(out, server)
         sandbox = server.create(memory_mb=512, disk_gb=2)
@@ -340,6 +341,8 @@ def main():
         rest_list(out, server)
         memory(out, sandbox, idle)
         sandbox.destroy()
+    with product.Server(config="limits: {requests_per_minute: 1000000}\n") as server:
+        blink.measure(out, server, accel, QUICK)
     record_append(out)
     print(f"\nkept in {out.keep(accel)}.md and .json")
 

@@ -21,7 +21,8 @@ from wardens import Warden
 # Makes the namespace's rules and sockets, hands the sockets out, then does as told on its standard
 # input: JSON lines {"do": ..., ...}; each is answered by one line.
 INSIDE = r"""
-import array, json, socket, subprocess, struct, sys
+import array, json, resource, socket, subprocess, struct, sys, time
+resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
 run = lambda *a, **k: subprocess.run(a, check=True, **k)
 run("ip", "link", "set", "lo", "up")
 run("ip", "route", "add", "local", "default", "dev", "lo")
@@ -79,10 +80,21 @@ def flood(host, port, count):
         except OSError:
             refused += 1
     return refused
-def hold(host, port, count):
+def hold(host, port, count, send=""):
     for _ in range(count):
         held.append(socket.create_connection((host, port), 5))
-    return len(held)
+        held[-1].sendall(bytes.fromhex(send))
+    return count
+def late(host, port, send, wait):
+    s = socket.create_connection((host, port), 10)
+    s.settimeout(20)
+    time.sleep(wait)
+    s.sendall(bytes.fromhex(send))
+    s.shutdown(socket.SHUT_WR)
+    got = b""
+    while part := s.recv(65536):
+        got += part
+    return got.hex()
 def alive():
     n = 0
     for s in held:
@@ -185,6 +197,8 @@ def net():
         yield w
     space.close()
     echo.close()
+    for sock in echo.accepted:
+        sock.close()
 
 
 def network(w, event):
@@ -251,15 +265,15 @@ def test_a_peer_that_does_not_read_holds_the_guest_back_and_costs_no_memory(net)
 
 def test_connections_are_limited_and_the_rest_is_refused(net):
     net.echo.serve = lambda sock: time.sleep(60)
-    assert net.space.ask("hold", host="172.30.0.1", port=net.echo.port, count=300) == {"ok": 300}
+    assert net.space.ask("hold", host="172.30.0.1", port=net.echo.port, count=1100) == {"ok": 1100}
     product.wait_for("settled", lambda: net.link.call("status")["network"]["opened"] +
-                     net.link.call("status")["network"]["denied"] == 300, 10)
-    assert net.link.call("status")["network"]["connections"] == 256
-    assert net.space.ask("alive") == {"ok": 256}
+                     net.link.call("status")["network"]["denied"] == 1100, 30)
+    assert net.link.call("status")["network"]["connections"] == 1024
+    assert net.space.ask("alive") == {"ok": 1024}
 
 
 def test_a_flood_of_denied_connections_is_counted_exactly_and_told_briefly(net):
-    assert net.space.ask("flood", host="10.9.8.7", port=80, count=1500) == {"ok": 1500}
+    assert net.space.ask("flood", host="10.9.8.7", port=443, count=1500) == {"ok": 1500}
 
     def told():
         return (len([e for e in network(net, "open") if e["verdict"] == "deny"]) +

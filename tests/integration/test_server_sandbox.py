@@ -44,7 +44,7 @@ def test_the_object_has_every_field_of_the_contract(server, box):
     assert got["status"] == "running" and got["id"].startswith("cage-")
     for field in ("template", "ip", "cpus", "memory_mb", "disk_gb", "network_mode", "created_at", "started_at"):
         assert got[field], field
-    assert got["network_mode"] == "none"
+    assert got["network_mode"] == "full"
     assert got["llm_cost"] == 0 and got["cost"] > 0 and got["total_cost"] == got["cost"]
     assert got["isolation"]["vmm"] == "qemu" and got["isolation"]["accel"] in ("tcg", "kvm")
     assert "stopped_at" not in got and "budget" not in got

@@ -422,15 +422,19 @@ static void server_names_are_read_strictly(void **state)
     char name[CG_HELLO_NAME];
     (void)state;
     const size_t n = sizeof hello;
-    assert_int_equal(cg_hello_name((struct cg_slice){(char *)hello, n}, name), CG_HELLO_NAMED);
+    assert_int_equal(cg_hello_name((struct cg_slice){(char *)hello, n}, name, NULL),
+                     CG_HELLO_NAMED);
     assert_string_equal(name, "api.test");
     for (size_t i = 1; i < n; i++)
-        assert_int_equal(cg_hello_name((struct cg_slice){(char *)hello, i}, name), CG_HELLO_MORE);
-    assert_int_equal(cg_hello_name(cg_slice_of("GET / HTTP/1.1\r\n\r\n"), name), CG_HELLO_NOT_TLS);
+        assert_int_equal(cg_hello_name((struct cg_slice){(char *)hello, i}, name, NULL),
+                         CG_HELLO_MORE);
+    assert_int_equal(cg_hello_name(cg_slice_of("GET / HTTP/1.1\r\n\r\n"), name, NULL),
+                     CG_HELLO_NOT_TLS);
     hello[62] = '\r';
-    assert_int_equal(cg_hello_name((struct cg_slice){(char *)hello, n}, name), CG_HELLO_NONE);
+    assert_int_equal(cg_hello_name((struct cg_slice){(char *)hello, n}, name, NULL), CG_HELLO_NONE);
     hello[60] = 99; /* longer than its list */
-    assert_int_equal(cg_hello_name((struct cg_slice){(char *)hello, n}, name), CG_HELLO_NOT_TLS);
+    assert_int_equal(cg_hello_name((struct cg_slice){(char *)hello, n}, name, NULL),
+                     CG_HELLO_NOT_TLS);
 }
 
 int main(void)

@@ -23,9 +23,14 @@ def wait_golden(server, n=1):
 
 
 def helpers(server):
-    """Living keepers that no sandbox of the list owns."""
+    """Sandboxes that stand in no list: those that make a golden snapshot."""
     listed = {s["id"] for s in server.api("GET", "/v1/sandboxes")}
-    return len([p for p in (server.state / "sandboxes").iterdir() if p.name not in listed])
+    return len([p for p in (server.state / "sandboxes").iterdir() if p.name not in listed and (p / "config.json").exists()])
+
+
+def spares(server):
+    """Those that wait for somebody: they have no configuration yet."""
+    return len([p for p in (server.state / "sandboxes").iterdir() if not (p / "config.json").exists()])
 
 
 def started_from(sandbox):
@@ -102,6 +107,7 @@ def test_twenty_in_a_row(server):
         assert sandbox.run("echo $((6*7))") == "42"
         sandbox.destroy()
     assert helpers(server) == 0
+    product.wait_for("the pool is full again", lambda: spares(server) == 2, 120)
 
 
 def test_clones_cannot_write_into_the_memory_they_share(server):
@@ -150,6 +156,8 @@ def test_a_broken_one_falls_back_to_a_boot_and_is_made_anew():
         assert started_from(sandbox) == "boot"
         assert sandbox.run("echo works") == "works"
         assert "golden.restore_failed" in s.log()
+        opened = next(e for e in sandbox.events("lifecycle") if e["data"]["event"] == "opened")
+        assert opened["data"]["isolation"]["restore_failed"], "and the record says so"
         sandbox.destroy()
         wait_golden(s)
         again = s.create(**SHAPE)

@@ -161,3 +161,53 @@ def test_the_command_line_pauses_and_resumes(server):
     assert refused.returncode != 0 and "caged resume" in refused.stderr
     assert "Resumed" in server.cli("wake", sandbox.id).stdout
     sandbox.destroy()
+
+
+def idle(server, **body):
+    """One that has fallen asleep by itself."""
+    sandbox = server.create(timeout=2, **SHAPE, **body)
+    product.wait_for("it falls asleep", lambda: sandbox.get()["status"] == "paused", 60)
+    product.wait_for("its files are kept", lambda: server.api("GET", sandbox.path + "/snapshots"), 30)
+    assert sandbox.get()["pause_reason"] == "idle"
+    return sandbox
+
+
+def test_an_idle_sandbox_sleeps_and_wakes_by_use(server):
+    sandbox = idle(server)
+    assert sandbox.run("echo awake") == "awake"
+    assert sandbox.get()["status"] == "running"
+    product.wait_for("it sleeps again", lambda: sandbox.get()["status"] == "paused", 60)
+    assert server.api("GET", sandbox.path + "/files?path=/etc")[0]["name"]
+    product.wait_for("and again", lambda: sandbox.get()["status"] == "paused", 60)
+    assert server.cli("exec", sandbox.id, "--", "echo", "by hand").stdout == "by hand\n"
+    sandbox.destroy()
+
+
+def test_a_command_that_runs_is_no_idleness(server):
+    sandbox = server.create(timeout=2, **SHAPE)
+    assert sandbox.run("sleep 6; echo done") == "done"
+    sandbox.destroy()
+
+
+def test_use_wakes_nobody_when_the_operator_says_so():
+    with product.Server(config="pause:\n  wake: off\n  snapshot: off\n") as s:
+        sandbox = s.create(timeout=2, **SHAPE)
+        product.wait_for("it falls asleep", lambda: sandbox.get()["status"] == "paused", 60)
+        refused = s.call("POST", sandbox.path + "/exec", json={"command": "true"})
+        assert refused.status_code == 409 and "caged resume" in refused.json()["detail"]
+        assert s.api("GET", sandbox.path + "/snapshots") == []
+        sandbox.destroy()
+
+
+def test_a_pause_keeps_the_files_as_a_snapshot_and_only_the_newest(server):
+    sandbox = server.create(**SHAPE)
+    for text in ("one", "two"):
+        sandbox.run(f"echo {text} > /workspace/f; sync")
+        pause(sandbox)
+        kept = server.api("GET", sandbox.path + "/snapshots")
+        assert [(s["name"], s["trigger"], s["status"], s["memory"]) for s in kept] == [("auto-pause", "auto-pause", "completed", False)]
+        resume(sandbox)
+    sandbox.destroy()
+    other = product.Sandbox(server, server.api("POST", "/v1/sandboxes", {"snapshot_id": kept[0]["id"]}))
+    assert other.run("cat /workspace/f") == "two"
+    other.destroy()

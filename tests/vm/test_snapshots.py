@@ -1,7 +1,9 @@
 """Snapshots and forks of real guests: what is kept, where it comes back, and that copies are nobody's twins."""
 
+import hashlib
 import json
 import os
+import tarfile
 import threading
 import time
 
@@ -208,3 +210,42 @@ def test_an_idle_sandbox_pauses_by_itself_and_a_busy_one_does_not(server):
     assert idle.run("echo back") == "back"
     idle.destroy()
     busy.destroy()
+
+
+def test_a_snapshot_downloads_as_an_archive(server, tmp_path):
+    sandbox = server.create(**SHAPE)
+    sandbox.run("mkdir -p /workspace/a/b && echo deep > /workspace/a/b/c && head -c 3000000 /dev/urandom > /workspace/big; sync")
+    sums = sandbox.run("cd /workspace && sha256sum a/b/c big")
+    snap = snapshot(sandbox)
+    sandbox.destroy()
+    where = server.api("GET", f"/v1/snapshots/{snap['id']}/download")
+    assert where["expires_in_seconds"] == 3600 and where["url"].endswith("/download/content")
+    server.cli("snapshot", "download", snap["id"], "--output", str(tmp_path / "x.tar.gz"))
+    with tarfile.open(tmp_path / "x.tar.gz") as t:
+        got = [f"{hashlib.sha256(t.extractfile('workspace/' + n).read()).hexdigest()}  {n}" for n in ("a/b/c", "big")]
+    assert got == sums.splitlines()
+    product.wait_for("the reader is gone", lambda: not [s for s in server.api("GET", "/v1/sandboxes")
+                                                        if s["status"] != "destroyed"], 60)
+    refused = server.cli("snapshot", "download", "snap-aaaaaaaaaa", check=False)
+    assert refused.returncode != 0 and "no snapshot" in refused.stderr
+
+
+def test_what_belongs_to_nothing_is_found_and_removed(server):
+    sandbox = server.create(**SHAPE)
+    left = [server.state / "sandboxes" / "cage-zzzzzzzzzz", server.state / "snapshots" / "snap-zzzzzzzzzz",
+            server.state / "golden" / "x.tmp"]
+    young = server.state / "sandboxes" / "cage-yyyyyyyyyy"
+    for path in (*left, young):
+        path.mkdir()
+        (path / "disk.img").write_bytes(b"x" * 100000)
+        owner = (server.state / "sandboxes").stat()
+        os.chown(path, owner.st_uid, owner.st_gid)
+    for path in left:
+        os.utime(path, (1, 1))
+    assert "Would free" in server.cli("gc", "--dry-run").stdout and all(p.exists() for p in left)
+    found = json.loads(server.cli("gc", "--json").stdout)
+    assert {i["path"] for i in found["items"] if i["removed"]} == {str(p) for p in left} and found["bytes"] >= 300000
+    assert not any(p.exists() for p in left) and young.exists()
+    assert "Nothing" in server.cli("gc").stdout
+    assert sandbox.run("echo alive") == "alive"
+    sandbox.destroy()

@@ -91,7 +91,7 @@ def test_two_sandboxes_cannot_see_each_other(server):
 
 
 def test_nothing_but_what_the_operator_names_is_reachable(server, sandbox):
-    for address in ("127.0.0.1", "169.254.169.254", "1.1.1.1", "172.30.0.1"):
+    for address in ("127.0.0.1", "169.254.169.254", "10.1.1.1", "172.30.0.1"):
         port = server.url.rsplit(":", 1)[1]
         probe = sandbox.exec(f"timeout 5 bash -c 'exec 3<>/dev/tcp/{address}/{port}'", timeout_ms=15000)
         assert probe["exit_code"] != 0, address

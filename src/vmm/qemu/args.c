@@ -30,10 +30,7 @@ static void add_machine(const struct cg_vmm_launch *l, struct cg_vmm_args *a)
     if (l->accel == CG_ACCEL_KVM)
         cg_vmm_arg(a, "kvm");
     else
-        cg_vmm_arg(a, "tcg,thread=multi,tb-size=%u",
-                   l->mem_mib <= 512    ? 32
-                   : l->mem_mib <= 2048 ? 128
-                                        : 256);
+        cg_vmm_arg(a, "tcg,thread=multi,tb-size=%u", l->mem_mib <= 2048 ? 128 : 256);
     cg_vmm_arg(a, "-cpu");
     cg_vmm_arg(a, "%s", l->accel == CG_ACCEL_KVM ? "host" : "max");
     cg_vmm_arg(a, "-smp");

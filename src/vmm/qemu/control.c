@@ -8,7 +8,7 @@
 
 #include "vmm/qemu/qmp.h"
 
-enum { ANSWER_MS = 10000 };
+enum { ANSWER_MS = 10000, LOOKS = 1000 };
 
 struct qemu {
     struct cg_vmm vm; /* first: what the interface hands around */
@@ -19,6 +19,7 @@ struct qemu {
     struct {
         bool on, saving;
         int fd; /* until the VMM has it */
+        unsigned looks;
         cg_vmm_done *done;
         void *ctx;
     } move; /* a save or restore under way */
@@ -44,10 +45,34 @@ static void end_move(struct qemu *q, const struct cg_err *err)
     q->move.done(q->move.ctx, err);
 }
 
+static void look_again(struct qemu *q);
+
+/* "completed" is told before the VMM has tidied up after a save, and until then it refuses to go
+ * on. Each question is a turn of its main loop, in one of which it does. */
+static void on_tidy(void *ctx, const struct cg_json *result, const struct cg_err *err)
+{
+    struct qemu *q = ctx;
+    if (!err && q->move.looks++ < LOOKS &&
+        cg_streq(cg_json_str(result, "status"), "finish-migrate"))
+        look_again(q);
+    else
+        end_move(q, err);
+}
+
+static void look_again(struct qemu *q)
+{
+    struct cg_err e = CG_ERR_INIT;
+    if (q->move.on && !cg_qmp_command(q->qmp, "query-status", NULL, ANSWER_MS, on_tidy, q, &e))
+        end_move(q, &e);
+}
+
 static void on_migration(struct qemu *q, const char *status)
 {
     struct cg_err e = CG_ERR_INIT;
-    if (cg_streq(status, "completed")) {
+    if (cg_streq(status, "completed") && q->move.saving) {
+        q->move.looks = 0;
+        look_again(q);
+    } else if (cg_streq(status, "completed")) {
         end_move(q, NULL);
     } else if (cg_streq(status, "failed") || cg_streq(status, "cancelled")) {
         cg_fail(&e, CG_IO, "the VMM could not %s the guest's state",
@@ -111,6 +136,13 @@ struct cg_vmm *cg_qemu_attach(uv_loop_t *loop, int control, const struct cg_vmm_
         return NULL;
     }
     return &q->vm;
+}
+
+void cg_qemu_hand_over(struct cg_vmm *vm, const struct cg_vmm_handlers *h, void *ctx)
+{
+    struct qemu *q = of(vm);
+    q->h = *h;
+    q->ctx = ctx;
 }
 
 void cg_qemu_destroy(struct cg_vmm *vm)

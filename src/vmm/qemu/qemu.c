@@ -42,6 +42,7 @@ const struct cg_vmm_driver cg_vmm_qemu = {
     .overhead_mib = overhead_mib,
     .args = cg_qemu_args,
     .attach = cg_qemu_attach,
+    .hand_over = cg_qemu_hand_over,
     .destroy = cg_qemu_destroy,
     .status = cg_qemu_status,
     .pause = cg_qemu_pause,

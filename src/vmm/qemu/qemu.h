@@ -11,6 +11,7 @@ CG_MUST_USE bool cg_qemu_args(const struct cg_vmm_launch *l, struct cg_vmm_args 
 CG_MUST_USE struct cg_vmm *cg_qemu_attach(uv_loop_t *loop, int control,
                                           const struct cg_vmm_handlers *h, void *ctx,
                                           struct cg_err *e);
+void cg_qemu_hand_over(struct cg_vmm *vm, const struct cg_vmm_handlers *h, void *ctx);
 void cg_qemu_destroy(struct cg_vmm *vm);
 CG_MUST_USE bool cg_qemu_status(struct cg_vmm *vm, cg_vmm_state_done *done, void *ctx,
                                 struct cg_err *e);

@@ -1,0 +1,162 @@
+"""How quickly a sandbox is there, sleeps, wakes and is copied, and what a clone takes."""
+
+import concurrent.futures
+import os
+import pathlib
+import re
+import statistics
+import time
+
+import bare
+import product
+
+SHAPE = {"memory_mb": 256, "cpus": 1, "disk_gb": 5}
+MB = 1_000_000
+
+
+def percentile(samples, p):
+    ordered = sorted(samples)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * p / 100))]
+
+
+def wait_ready(server, seconds):
+    """The golden snapshot is made and the pool is full: what is measured is the product at rest."""
+    sandbox = server.create(**SHAPE)
+    sandbox.destroy()
+    product.wait_for("a golden snapshot is made", lambda: list((server.state / "golden").glob("*/meta.json")), 240)
+    sandbox = server.create(**SHAPE)
+    assert sandbox.get()["isolation"]["started_from"] == "golden snapshot"
+    sandbox.destroy()
+    time.sleep(seconds)
+
+
+def one(server):
+    begin = time.perf_counter()
+    sandbox = server.create(**SHAPE)
+    made = time.perf_counter()
+    assert sandbox.exec("true")["exit_code"] == 0
+    end = time.perf_counter()
+    return sandbox, (made - begin) * 1000, (end - begin) * 1000
+
+
+def create(out, server, saved, quick):
+    """One at a time with a moment between them, then several at once: those find two spares and share two cores."""
+    restores = [saved.restore_seconds() * 1000 for _ in range(3 if quick else 8)]
+    yard = f"bare QEMU restore to the agent's answer p50 {percentile(restores, 50):.0f} ms"
+    for n, rounds in ((1, 4 if quick else 15), (4, 1 if quick else 4), (16, 1 if quick else 2)):
+        made, answered = [], []
+        for _ in range(rounds):
+            with concurrent.futures.ThreadPoolExecutor(n) as pool:
+                got = list(pool.map(lambda _: one(server), range(n)))
+            made += [m for _, m, _ in got]
+            answered += [a for _, _, a in got]
+            for sandbox, _, _ in got:
+                sandbox.destroy()
+            time.sleep(5)
+        a, b = percentile(answered, 50), percentile(restores, 50)
+        out.add(f"create to first command answered, {n} at once",
+                f"p50 {a:.0f} ms, p99 {percentile(answered, 99):.0f} ms (created p50 {percentile(made, 50):.0f} ms)",
+                yard, f"{a / b:.2f} x", p50_ms=a, p99_ms=percentile(answered, 99), created_p50_ms=percentile(made, 50),
+                yardstick_p50_ms=b, ratio=a / b)
+
+
+def dirty(sandbox, mb):
+    """So much of the guest's memory is not zero and nobody else's."""
+    sandbox.run(f"mkdir -p /tmp/ram && mount -t tmpfs -o size={mb + 16}m none /tmp/ram && head -c {mb}000000 /dev/urandom > /tmp/ram/x",
+                user="root", timeout_ms=300000)
+
+
+def pause(out, server, quick):
+    for mb in (16, 128) if quick else (16, 128, 512):
+        sandbox = server.create(memory_mb=256 if mb < 200 else 1024, cpus=1)
+        dirty(sandbox, mb)
+        down, up = [], []
+        for _ in range(1 if quick else 3):
+            begin = time.perf_counter()
+            server.api("POST", sandbox.path + "/pause")
+            middle = time.perf_counter()
+            server.api("POST", sandbox.path + "/resume")
+            end = time.perf_counter()
+            down.append((middle - begin) * 1000)
+            up.append((end - middle) * 1000)
+        state = pathlib.Path("/dev/shm/caged-bench-yard")
+        begin = time.perf_counter()
+        with state.open("wb") as f:
+            f.write(os.urandom(mb * MB))
+        write = (time.perf_counter() - begin) * 1000
+        state.unlink()
+        a, b = statistics.median(down), statistics.median(up)
+        out.add(f"pause and resume, {mb} MB used by a program", f"pause {a:.0f} ms, resume {b:.0f} ms",
+                f"as many random bytes made and written to memory {write:.0f} ms", f"{a / write:.1f} x", pause_ms=a, resume_ms=b,
+                yardstick_ms=write)
+        sandbox.destroy()
+
+
+def fork(out, server, quick):
+    for memory in (256, 1024):
+        sandbox = server.create(memory_mb=memory, cpus=1)
+        dirty(sandbox, 60)
+        stalls, times = [], []
+        for _ in range(1 if quick else 3):
+            begin = time.perf_counter()
+            reply = server.api("POST", sandbox.path + "/fork", {"count": 2})
+            times.append((time.perf_counter() - begin) * 1000)
+            stalls.append(reply["stall_ms"])
+            assert reply["failed"] == 0, reply
+            for copy in reply["sandboxes"]:
+                server.call("DELETE", f"/v1/sandboxes/{copy['id']}")
+        used = float(sandbox.run("awk '/MemTotal/ {t=$2} /MemFree/ {f=$2} END {print (t-f)/1000}' /proc/meminfo"))
+        target = 150 * max(1.0, used / 80)
+        out.add(f"fork of a live {memory} MB guest into 2", f"stall {statistics.median(stalls):.0f} ms, all of it {statistics.median(times):.0f} ms",
+                f"target: 150 ms of stall per 80 MB used ({used:.0f} MB are): {target:.0f} ms",
+                f"{statistics.median(stalls) / target:.2f} x of it", stall_ms=statistics.median(stalls), total_ms=statistics.median(times),
+                used_mb=used, target_stall_ms=target)
+        sandbox.destroy()
+
+
+def private_mb(pid):
+    text = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return sum(int(n) for n in re.findall(r"Private_(?:Clean|Dirty):\s+(\d+)", text)) * 1024 / MB
+
+
+
+def memory(out, server, quick):
+    """Clones that have answered one command and then idle."""
+    n = 4 if quick else 20
+    before = set(product.processes_naming("qemu-system"))
+    boxes = []
+    for _ in range(n):
+        sandbox = server.create(**SHAPE)
+        sandbox.run("true")
+        boxes.append(sandbox)
+    time.sleep(3)
+    mine = [private_mb(pid) for pid in product.processes_naming("qemu-system") if pid not in before]
+    each = statistics.median(mine)
+    out.add(f"private memory of a clone's VMM, {n} idle clones", f"median {each:.0f} MB", f"the guest has {SHAPE['memory_mb']} MB",
+            f"{each / SHAPE['memory_mb']:.2f} x", private_mb=each, clones=n)
+    for sandbox in boxes:
+        sandbox.destroy()
+
+
+def disks(out, server):
+    used = {}
+    for size in (1, 10, 50):
+        sandbox = server.create(**{**SHAPE, "disk_gb": size})
+        used[size] = (server.state / "sandboxes" / sandbox.id / "disk.img").stat().st_blocks * 512 / MB
+        sandbox.destroy()
+    text = ", ".join(f"{size} GB: {mb:.1f} MB" for size, mb in used.items())
+    out.add("disk of a fresh clone, on the host", text, "its size in the guest", f"{used[50] / 50000:.5f} x at 50 GB",
+            **{f"gb_{size}_mb": mb for size, mb in used.items()})
+
+
+def measure(out, server, accel, quick):
+    wait_ready(server, 6)
+    saved = bare.Saved(accel, SHAPE["cpus"], SHAPE["memory_mb"])
+    try:
+        create(out, server, saved, quick)
+    finally:
+        saved.forget()
+    memory(out, server, quick)
+    disks(out, server)
+    fork(out, server, quick)
+    pause(out, server, quick)

@@ -33,12 +33,12 @@ struct told {
     uint16_t type;
     const char *verdict;
     const char *rule; /* or NULL */
-    const struct cg_dns_addresses *addresses;
     bool tcp;
     int64_t since; /* 0: answered at once */
 };
 
-static void tell_query(struct cg_egress *g, const struct told *t)
+/* `a`: what the guest is told, or NULL. */
+static void tell_query(struct cg_egress *g, const struct told *t, const struct cg_dns_addresses *a)
 {
     if (!egress_token(&g->dns_tokens)) {
         g->dns_untold++;
@@ -57,11 +57,11 @@ static void tell_query(struct cg_egress *g, const struct told *t)
     cg_jsonw_kstr(&j, "verdict", t->verdict);
     if (t->rule)
         cg_jsonw_kstr(&j, "rule", t->rule);
-    if (t->addresses && t->addresses->n > 0) {
+    if (a && a->n > 0) {
         cg_jsonw_key(&j, "addresses");
         cg_jsonw_arr(&j);
-        for (unsigned i = 0; i < t->addresses->n; i++) {
-            egress_address_text(t->addresses->of[i], text);
+        for (unsigned i = 0; i < a->n; i++) {
+            egress_address_text(a->of[i], text);
             cg_jsonw_str(&j, text);
         }
         cg_jsonw_arr_end(&j);
@@ -117,6 +117,7 @@ void dns_found(struct cg_egress *g, const char *name, struct asker *askers, enum
 {
     struct cg_egress_verdict v = cg_egress_judge_name(g->o.policy, name);
     struct told t = {.name = name, .type = CG_DNS_A, .verdict = "allow", .rule = v.rule};
+    const struct cg_dns_addresses *given = NULL;
     const char *why = NULL;
     if (!v.allow) { /* it changed meanwhile */
         rcode = CG_DNS_NXDOMAIN;
@@ -129,7 +130,7 @@ void dns_found(struct cg_egress *g, const char *name, struct asker *askers, enum
         t.rule = why;
     } else if (a->n > 0) {
         cg_pins_put(g->pins, name, a, cg_mono_ns() / SECOND_NS);
-        t.addresses = a;
+        given = a;
     }
     for (struct asker *next; askers; askers = next) {
         unsigned char out[CG_DNS_ANSWER_MAX];
@@ -139,8 +140,8 @@ void dns_found(struct cg_egress *g, const char *name, struct asker *askers, enum
         CG_ASSERT(cg_dns_parse(askers->query, askers->n, &q, &unused) == CG_DNS_QUERY);
         t.tcp = askers->tcp;
         t.since = askers->since;
-        tell_query(g, &t);
-        reply(g, askers, out, cg_dns_answer(askers->query, &q, rcode, t.addresses, out));
+        tell_query(g, &t, given);
+        reply(g, askers, out, cg_dns_answer(askers->query, &q, rcode, given, out));
         free(askers);
     }
 }
@@ -153,12 +154,11 @@ static size_t resolve(struct cg_egress *g, const struct asker *from, const struc
 {
     struct cg_dns_addresses a;
     if (q->type != CG_DNS_A) {
-        tell_query(g, t);
+        tell_query(g, t, NULL);
         return cg_dns_answer(from->query, q, CG_DNS_OK, NULL, out);
     }
     if (cg_pins_get(g->pins, q->name, cg_mono_ns() / SECOND_NS, &a)) {
-        t->addresses = &a;
-        tell_query(g, t);
+        tell_query(g, t, &a);
         return cg_dns_answer(from->query, q, CG_DNS_OK, &a, out);
     }
     struct asker *waits = cg_alloc(sizeof *waits);
@@ -167,7 +167,7 @@ static size_t resolve(struct cg_egress *g, const struct asker *from, const struc
         return 0;
     free(waits);
     t->verdict = "failed";
-    tell_query(g, t);
+    tell_query(g, t, NULL);
     return cg_dns_answer(from->query, q, CG_DNS_SERVFAIL, NULL, out);
 }
 
@@ -189,7 +189,7 @@ static size_t answer(struct cg_egress *g, const struct asker *from,
     struct told t = {.name = q.name, .type = q.type, .verdict = "static", .tcp = from->tcp};
     if (host) {
         const struct cg_dns_addresses a = {{host->address}, 1, CG_DNS_STATIC_TTL};
-        tell_query(g, &t);
+        tell_query(g, &t, NULL);
         return cg_dns_answer(from->query, &q, CG_DNS_OK, q.type == CG_DNS_A ? &a : NULL, out);
     }
     struct cg_egress_verdict v = cg_egress_judge_name(g->o.policy, q.name);
@@ -197,7 +197,7 @@ static size_t answer(struct cg_egress *g, const struct asker *from,
     t.verdict = fine && v.allow ? "allow" : "deny";
     if (fine && v.allow)
         return resolve(g, from, &q, &t, out);
-    tell_query(g, &t);
+    tell_query(g, &t, NULL);
     return cg_dns_answer(from->query, &q, CG_DNS_NXDOMAIN, NULL, out);
 }
 

@@ -98,7 +98,7 @@ static bool has(const struct pin *pin, uint32_t address)
 unsigned cg_pins_names(const struct cg_pins *p, uint32_t address, int64_t now,
                        const char *out[CG_PIN_NAMES])
 {
-    const struct pin *found[CG_PIN_NAMES];
+    const struct pin *found[CG_PIN_NAMES] = {NULL};
     unsigned n = 0;
     for (unsigned i = 0; i < CG_PINS; i++) {
         const struct pin *pin = &p->all[i];

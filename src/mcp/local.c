@@ -142,7 +142,7 @@ static int spawn(struct running *r, const struct cg_mcp_run *run)
     size_t n = 0;
     const char *const shell[] = {"sh", "-c", run->shell, NULL};
     const char *const *words = run->shell ? shell : run->argv;
-    for (; words[n] && n < ARGS_MAX - 1; n++)
+    for (; n < ARGS_MAX - 1 && words[n]; n++)
         argv[n] = cg_strdup(words[n]);
     uv_stdio_container_t io[3] = {{.flags = UV_IGNORE},
                                   {.flags = UV_CREATE_PIPE | UV_WRITABLE_PIPE},

@@ -30,9 +30,9 @@ struct job {
 
 /* --- jobs --- */
 
-static void free_job(struct job *j)
+static void free_job(struct api_mcp *m, struct job *j)
 {
-    struct job **at = &j->owner->jobs;
+    struct job **at = &m->jobs;
     while (*at != j)
         at = &(*at)->next;
     *at = j->next;
@@ -102,7 +102,7 @@ static void on_close(struct cg_wcall *call, const struct cg_json *result,
     } else {
         cg_mcp_done(j->answer, cg_buf_slice(&j->out));
     }
-    free_job(j);
+    free_job(j->owner, j);
 }
 
 static struct job *new_job(struct api_mcp *m, struct cg_mcp_call *c, size_t out_max)
@@ -128,14 +128,14 @@ static void start(struct job *j, struct cg_buf *request)
         cg_fail(&e, CG_NOT_FOUND, "the sandbox is gone");
     else if (request->full)
         cg_fail(&e, CG_TOO_LARGE, "the request is too large for the sandbox");
-    if (e.code == CG_OK && cg_sandbox_usable(sb, &e) &&
+    if (sb && e.code == CG_OK && cg_sandbox_usable(sb, &e) &&
         cg_wcall_open(sb->warden, &j->call, cg_buf_slice(request), &e)) {
         if (!j->eof_sent)
             pump(&j->call);
         return;
     }
     cg_mcp_failed(j->answer, &e);
-    free_job(j);
+    free_job(j->owner, j);
 }
 
 /* --- the backend --- */
@@ -254,7 +254,7 @@ static void on_ws_close(void *ctx, struct cg_ws *ws)
         struct job *j = m->jobs;
         cg_wcall_forget(&j->call);
         cg_mcp_failed(j->answer, &e); /* frees what the call holds: nobody hears it */
-        free_job(j);
+        free_job(m, j);
     }
     struct api_mcp **at = &m->api->mcps;
     while (*at != m)

@@ -140,6 +140,10 @@ static bool serve_stdio(struct cg_err *e)
 
 /* --- WebSockets --- */
 
+struct peer {
+    struct cg_mcp *mcp;
+};
+
 static void reply_ws(void *ctx, struct cg_slice message)
 {
     cg_ws_send(ctx, true, message);
@@ -147,19 +151,19 @@ static void reply_ws(void *ctx, struct cg_slice message)
 
 static void on_message(void *ctx, struct cg_ws *ws, bool text, struct cg_slice bytes)
 {
-    struct cg_mcp **m = ctx;
+    const struct peer *p = ctx;
     if (text)
-        cg_mcp_take(*m, bytes);
+        cg_mcp_take(p->mcp, bytes);
     else
         cg_ws_close(ws, 1003, "messages are text");
 }
 
 static void on_close(void *ctx, struct cg_ws *ws)
 {
-    struct cg_mcp **m = ctx;
+    struct peer *p = ctx;
     (void)ws;
-    cg_mcp_destroy(*m);
-    free(m);
+    cg_mcp_destroy(p->mcp);
+    free(p);
 }
 
 /* Only programs of this machine: a page of a browser names its origin, and a rebound name is no
@@ -182,14 +186,14 @@ static void on_request(void *ctx, struct cg_http_req *r)
                                         : "only programs of this machine are served\n"));
         return;
     }
-    struct cg_mcp **m = cg_alloc(sizeof *m);
-    struct cg_ws *ws = cg_ws_accept(r, "mcp", &ops, m);
+    struct peer *p = cg_alloc(sizeof *p);
+    struct cg_ws *ws = cg_ws_accept(r, "mcp", &ops, p);
     if (ws) {
         cg_ws_limit(ws, CG_MCP_MESSAGE_MAX);
-        *m = new_mcp(reply_ws, ws);
+        p->mcp = new_mcp(reply_ws, ws);
     }
     if (!ws)
-        free(m);
+        free(p);
 }
 
 static bool serve_ws(struct cg_err *e)

@@ -59,7 +59,7 @@ bool egress_is_own(uint32_t address)
     CG_OWN(cg_drop_fd) int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     struct sockaddr_in to = {
         .sin_family = AF_INET, .sin_port = htons(9), .sin_addr.s_addr = htonl(address)};
-    struct sockaddr_in from;
+    struct sockaddr_in from = {0};
     socklen_t n = sizeof from;
     return fd >= 0 && connect(fd, (const struct sockaddr *)&to, sizeof to) == 0 &&
            getsockname(fd, (struct sockaddr *)&from, &n) == 0 &&

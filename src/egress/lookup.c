@@ -53,9 +53,9 @@ static void drop_attempt(struct lookup *l)
 }
 
 /* Ends it: whoever waits gets the answer. */
-static void end(struct lookup *l, enum cg_dns_rcode rcode, struct cg_dns_addresses *a)
+static void end(struct cg_egress *g, struct lookup *l, enum cg_dns_rcode rcode,
+                struct cg_dns_addresses *a)
 {
-    struct cg_egress *g = l->g;
     struct lookup **at = &g->lookups;
     while (*at != l)
         at = &(*at)->next;
@@ -105,7 +105,7 @@ static void try_next(struct lookup *l)
         uv_poll_start(&t->poll, UV_READABLE, on_reply);
         return;
     }
-    end(l, CG_DNS_SERVFAIL, NULL);
+    end(g, l, CG_DNS_SERVFAIL, NULL);
 }
 
 static void on_reply(uv_poll_t *poll, int status, int events)
@@ -129,7 +129,7 @@ static void on_reply(uv_poll_t *poll, int status, int events)
     if (!cg_dns_take(reply, (size_t)n, l->id, l->name, &rcode, &a))
         return; /* forged, or late: the true one may still come */
     if (rcode == CG_DNS_OK || rcode == CG_DNS_NXDOMAIN)
-        end(l, rcode, &a);
+        end(l->g, l, rcode, &a);
     else
         try_next(l);
 }
@@ -168,19 +168,25 @@ void lookup_forget(struct cg_egress *g, const struct dns_conn *c)
                 a->conn = NULL;
 }
 
+static struct lookup *overdue(const struct cg_egress *g, int64_t now)
+{
+    struct lookup *l = g->lookups;
+    while (l && now < l->deadline)
+        l = l->next;
+    return l;
+}
+
+/* Looked for anew each time: an answer to a guest can end any lookup. */
 void lookup_second(struct cg_egress *g)
 {
     int64_t now = cg_mono_ns();
-    struct lookup *next;
-    for (struct lookup *l = g->lookups; l; l = next) {
-        next = l->next;
-        if (now >= l->deadline)
-            try_next(l);
-    }
+    struct lookup *l;
+    while ((l = overdue(g, now)) != NULL)
+        try_next(l);
 }
 
 void lookup_close_all(struct cg_egress *g)
 {
     while (g->lookups)
-        end(g->lookups, CG_DNS_SERVFAIL, NULL);
+        end(g, g->lookups, CG_DNS_SERVFAIL, NULL);
 }

@@ -224,7 +224,7 @@ static void call_tool(struct request *q)
         cg_fail(&e, CG_INVALID, "params.arguments must be an object");
     else if (q->m->calls >= CG_MCP_CALLS_MAX)
         cg_fail(&e, CG_LIMIT, "%u calls are under way: wait for one to end", q->m->calls);
-    if (e.code != CG_OK || !mcp_args_check(t, args, &e)) {
+    if (!t || e.code != CG_OK || !mcp_args_check(t, args, &e)) {
         mcp_error(q->m, q->id, RPC_PARAMS, e.text);
         return;
     }

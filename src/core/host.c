@@ -354,14 +354,46 @@ static bool give_up_rights(struct cg_core *c, struct cg_err *e)
     return true;
 }
 
+/* Programs and data stay within reach however closed the folders above them are (root's home is):
+ * the path is replaced by one through a descriptor, which needs no right above the folder. */
+static void keep_reachable(char **path, int held)
+{
+    if (held < 0)
+        return;
+    if (access(*path, R_OK | X_OK) == 0) {
+        close(held);
+        return;
+    }
+    free(*path);
+    *path = cg_format("/proc/self/fd/%d", held);
+}
+
+/* What the operator chose has to be open to the server's uid all the way down. */
+static bool check_reachable(const struct cg_core *c, const char *what, const char *path,
+                            struct cg_err *e)
+{
+    return access(path, X_OK) == 0 || errno != EACCES ||
+           cg_fail(e, CG_FORBIDDEN,
+                   "%s %s cannot be reached by the server's uid %u: a folder above it is closed "
+                   "(chmod o+x), or choose another place",
+                   what, path, c->uid_base);
+}
+
 bool cg_host_launch(struct cg_core *c, struct cg_host *h, struct cg_err *e)
 {
+    int libexec = open(c->libexec_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    int data = open(c->images.data_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
     signal(SIGPIPE, SIG_IGN);
     signal(SIGCHLD, SIG_IGN); /* broker and probe are nobody's to wait for */
     if (!start_broker(c, e))
         return false;
     start_probe(c, h);
-    return give_up_rights(c, e);
+    if (!give_up_rights(c, e))
+        return false;
+    keep_reachable(&c->libexec_dir, libexec);
+    keep_reachable(&c->images.data_dir, data);
+    return check_reachable(c, "the state directory", c->options.state_dir, e) &&
+           check_reachable(c, "the image directory", c->images.images_dir, e);
 }
 
 /* --- the CLI's way to us --- */

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 
@@ -189,3 +190,25 @@ def test_git_worktrees_and_ignored_files_stay_home(server, tmp_path):
     assert s.exec("test -e secret.env")["exit_code"] == 1
     assert s.run("cat name*") == "odd"
     s.destroy()
+
+
+def test_an_installation_below_a_closed_folder_works(tmp_path, monkeypatch):
+    """Root's home is closed to the server's uid and to every sandbox's: what is installed there runs."""
+    closed = tmp_path / "closed"
+    shutil.copytree(product.STAGE, closed / "stage", symlinks=True)
+    closed.chmod(0o700)
+    monkeypatch.setattr(product, "CAGED", closed / "stage" / "bin" / "caged")
+    with product.Server() as s:
+        sandbox = s.create(template="minimal", memory_mb=256, disk_gb=1)
+        assert sandbox.run("echo reached") == "reached"
+        sandbox.destroy()
+        page = s.call("GET", "/")
+        assert page.status_code == 200 or not (product.STAGE / "share" / "caged" / "dashboard").exists()
+
+
+def test_a_state_directory_that_the_server_cannot_reach_is_refused_with_the_way_out(tmp_path, monkeypatch):
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    done = subprocess.run([product.CAGED, "server", "start", "--state-dir", closed / "state", "--listen", "127.0.0.1:0"],
+                          capture_output=True, text=True, timeout=120)
+    assert done.returncode != 0 and "cannot be reached" in done.stderr and "chmod o+x" in done.stderr, done.stderr

@@ -9,7 +9,12 @@
 #include "api/api.h"
 #include "record/reader.h"
 
-enum { HEARTBEAT_MS = 10000, LINE_MAX_BYTES = 128 * 1024, PENDING_MAX = 256 * 1024 };
+enum {
+    HEARTBEAT_MS = 10000,
+    LINE_MAX_BYTES = 128 * 1024,
+    PENDING_MAX = 256 * 1024,
+    TYPES_MAX = 160
+};
 
 /* One sandbox in a stream. */
 struct source {
@@ -30,6 +35,7 @@ struct api_stream {
     struct op *op;
     struct source *sources;
     struct cg_sandbox *only; /* NULL: all of the account */
+    char types[TYPES_MAX];   /* ",command,terminal,": only these; empty: all */
     struct cg_listener listener;
     uv_timer_t heartbeat;
 };
@@ -60,6 +66,15 @@ static void type_of(struct cg_slice line, char out[32])
     out[n] = '\0';
 }
 
+static bool wanted(const struct api_stream *s, const char *type)
+{
+    char word[40];
+    if (!s->types[0])
+        return true;
+    cg_snprintf(word, sizeof word, ",%s,", type);
+    return strstr(s->types, word) != NULL;
+}
+
 static void send_line(struct source *src, struct cg_slice line)
 {
     char type[32];
@@ -68,6 +83,8 @@ static void send_line(struct source *src, struct cg_slice line)
         return;
     src->seq = seq;
     type_of(line, type);
+    if (!wanted(src->stream, type))
+        return;
     CG_OWN(cg_drop_buf) struct cg_buf b;
     cg_buf_init(&b, LINE_MAX_BYTES);
     cg_buf_addf(&b, "id: %s:%llu\nevent: %s\ndata: {\"sandbox_id\":\"%s\",", src->sb->id,
@@ -316,9 +333,11 @@ static uint64_t last_seq(const struct cg_sandbox *sb)
     return fd >= 0 && cg_record_last_seq(fd, &seq, NULL) ? seq : 0;
 }
 
-static void begin(struct op *op, struct cg_sandbox *only)
+static void begin(struct op *op, struct cg_sandbox *only, const char *types)
 {
     struct api_stream *s = cg_alloc(sizeof *s);
+    if (types[0])
+        cg_snprintf(s->types, sizeof s->types, ",%s,", types);
     s->op = op;
     s->only = only;
     op->own = s;
@@ -338,6 +357,7 @@ static void begin(struct op *op, struct cg_sandbox *only)
 void api_events(struct op *op)
 {
     char text[96];
+    char types[TYPES_MAX - 2] = "";
     char id[CG_ID_TEXT];
     struct cg_sandbox *only = NULL;
     uint64_t after = 0;
@@ -356,7 +376,8 @@ void api_events(struct op *op)
     }
     if (only && last)
         (void)!resume_point(last, only, &after);
-    begin(op, only);
+    (void)!cg_http_query(op->r, "types", types, sizeof types);
+    begin(op, only, types);
     struct api_stream *s = op->own;
     if (!only) {
         for (struct cg_sandbox *sb = op->api->core->first; sb; sb = sb->next) {

@@ -1,6 +1,7 @@
 /* WebSockets to a process in the guest: `terminal`, a login shell exactly as the contract has it,
- * and `exec`, any command with its outputs apart, which the CLI uses. Both hold the guest back when
- * the client reads slowly, and the client when the guest does. */
+ * and `exec`, any command with its outputs apart, which the CLI and the dashboard use. Both hold
+ * the guest back when the client reads slowly, and the client when the guest does. A command that
+ * was started with `detach` goes on when its socket ends, and another socket attaches to it. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,6 +21,7 @@ struct api_terminal {
     unsigned close_status; /* 0: open; a closing frame would overtake what is queued, so it waits */
     bool pty;              /* the terminal protocol; else exec's */
     bool started;          /* exec: the first message came */
+    bool telling;          /* exec: the client wants to know the id of the command */
     char partial[PARTIAL_MAX]; /* of a UTF-8 character cut between two chunks */
     size_t partial_n;
     char id[CG_ID_TEXT];
@@ -95,6 +97,24 @@ static void on_data(struct cg_wcall *call, unsigned channel, struct cg_slice byt
     cg_ws_send(t->ws, false, cg_buf_slice(&b));
 }
 
+/* Which command it is, so that a client can come back to it. */
+static void on_accept(struct cg_wcall *call, const struct cg_json *info)
+{
+    struct api_terminal *t = CG_CONTAINER(call, struct api_terminal, call);
+    const char *id = cg_json_str(info, "exec_id");
+    if (!t->ws || !t->telling || !id)
+        return;
+    CG_OWN(cg_drop_buf) struct cg_buf b;
+    cg_buf_init(&b, 512);
+    struct cg_jsonw w;
+    cg_jsonw_init(&w, &b);
+    cg_jsonw_obj(&w);
+    cg_jsonw_kstr(&w, "type", "started");
+    cg_jsonw_kstr(&w, "exec_id", id);
+    cg_jsonw_obj_end(&w);
+    cg_ws_send(t->ws, true, cg_buf_slice(&b));
+}
+
 static void on_drain(void *ctx, struct cg_ws *ws)
 {
     struct api_terminal *t = ctx;
@@ -123,6 +143,8 @@ static void send_exit(struct api_terminal *t, const struct cg_json *result,
         cg_jsonw_kint(&w, "exit_code", cg_json_int(result, "exit_code", -1));
         cg_jsonw_kstr(&w, "signal", cg_json_str(result, "signal"));
         cg_jsonw_kbool(&w, "timed_out", cg_json_bool(result, "timed_out", false));
+        if (cg_json_bool(result, "detached", false))
+            cg_jsonw_kbool(&w, "detached", true);
     }
     cg_jsonw_obj_end(&w);
     cg_ws_send(t->ws, true, cg_buf_slice(&b));
@@ -210,23 +232,21 @@ static void fail_ws(struct api_terminal *t, const struct cg_err *e)
     t->close_status = 1011;
 }
 
-/* The first message of exec: {"type":"start","argv":[…]|"command":"…","cwd","env","user","pty",…}.
- */
-static void start_exec(struct api_terminal *t, const struct cg_json *m)
+/* The warden's request, of the members of m that it knows. */
+static void open_call(struct api_terminal *t, const struct cg_json *m, const char *kind,
+                      const char *const *passed, size_t n)
 {
-    static const char *const passed[] = {"argv", "cwd",   "env",   "user", "timeout_ms", "pty",
-                                         "term", "stdin", "login", "echo", "detach"};
     struct cg_err e = CG_ERR_INIT;
     CG_OWN(cg_drop_buf) struct cg_buf b;
     cg_buf_init(&b, CG_LINK_MAX_PAYLOAD);
     struct cg_jsonw w;
     cg_jsonw_init(&w, &b);
     cg_jsonw_obj(&w);
-    cg_jsonw_kstr(&w, "kind", "exec");
+    cg_jsonw_kstr(&w, "kind", kind);
     cg_jsonw_kstr(&w, "origin", "cli");
     if (cg_json_str(m, "command"))
         cg_jsonw_kstr(&w, "shell", cg_json_str(m, "command"));
-    for (size_t i = 0; i < CG_COUNT(passed); i++) {
+    for (size_t i = 0; i < n; i++) {
         const struct cg_json *v = cg_json_get(m, passed[i]);
         if (!v)
             continue;
@@ -235,11 +255,25 @@ static void start_exec(struct api_terminal *t, const struct cg_json *m)
     }
     cg_jsonw_obj_end(&w);
     t->started = true;
+    t->telling = cg_json_bool(m, "detach", false);
     if (b.full)
         cg_fail(&e, CG_TOO_LARGE, "the command is too large");
     if (e.code != CG_OK || !cg_sandbox_usable(t->sb, &e) ||
         !cg_wcall_open(t->sb->warden, &t->call, cg_buf_slice(&b), &e))
         fail_ws(t, &e);
+}
+
+/* The first message of exec: {"type":"start","argv":[…]|"command":"…","cwd","env","user","pty",…},
+ * or {"type":"attach","exec_id","pty"} to come back to one that was started with "detach":true. */
+static void first_message(struct api_terminal *t, const char *type, const struct cg_json *m)
+{
+    static const char *const start[] = {"argv", "cwd",   "env",   "user", "timeout_ms", "pty",
+                                        "term", "stdin", "login", "echo", "detach"};
+    static const char *const attach[] = {"exec_id", "pty", "detach"};
+    if (strcmp(type, "start") == 0)
+        open_call(t, m, "exec", start, CG_COUNT(start));
+    else if (strcmp(type, "attach") == 0 && !cg_json_str(m, "command"))
+        open_call(t, m, "attach", attach, CG_COUNT(attach));
 }
 
 static void on_text(struct api_terminal *t, struct cg_slice bytes)
@@ -250,8 +284,7 @@ static void on_text(struct api_terminal *t, struct cg_slice bytes)
     if (!type)
         return;
     if (!t->pty && !t->started) {
-        if (strcmp(type, "start") == 0)
-            start_exec(t, m);
+        first_message(t, type, m);
         return;
     }
     if (strcmp(type, "input") == 0 && data && data->type == CG_JSON_STR)
@@ -322,8 +355,10 @@ static struct api_terminal *accept_ws(struct op *op, const char *protocol)
     }
     t->next = op->api->terminals;
     op->api->terminals = t;
-    t->call =
-        (struct cg_wcall){.on_data = on_data, .on_close = on_closed, .on_writable = on_writable};
+    t->call = (struct cg_wcall){.on_accept = on_accept,
+                                .on_data = on_data,
+                                .on_close = on_closed,
+                                .on_writable = on_writable};
     op_end(op);
     return t;
 }

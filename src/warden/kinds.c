@@ -56,8 +56,12 @@ static const struct field execs_entry[] = {
     BOOL("running"), INT("exit_code"), END};
 static const struct field execs_request[] = {{"kind", FIELD_ANY, 0, NULL}, END};
 static const struct field execs_result[] = {{"execs", FIELD_LIST, 128, execs_entry}, END};
-static const struct field attach_request[] = {
-    {"kind", FIELD_ANY, 0, NULL}, {"exec_id", FIELD_ANY, 0, NULL}, END};
+/* pty and detach are for the record alone: the guest knows them since the exec. */
+static const struct field attach_request[] = {{"kind", FIELD_ANY, 0, NULL},
+                                              {"exec_id", FIELD_ANY, 0, NULL},
+                                              {"pty", FIELD_ANY, 0, NULL},
+                                              {"detach", FIELD_ANY, 0, NULL},
+                                              END};
 
 static const struct field file_request[] = {{"kind", FIELD_ANY, 0, NULL},
                                             {"path", FIELD_ANY, 0, NULL},

@@ -101,6 +101,8 @@ bool pass_request(struct pass *p, const struct cg_json *o, struct cg_buf *out, s
         const struct cg_json *v = cg_json_get(o, f->name);
         if (!v || cg_streq(f->name, "exec_id") || cg_streq(f->name, "env"))
             continue;
+        if (!exec && (cg_streq(f->name, "pty") || cg_streq(f->name, "detach")))
+            continue; /* of an attach: for the record */
         cg_jsonw_key(&j, f->name);
         cg_jsonw_value(&j, v);
     }

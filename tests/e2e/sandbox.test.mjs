@@ -74,6 +74,25 @@ describe("a sandbox in the browser", { timeout: 900_000 }, () => {
     await seen("second-empty");
   });
 
+  test("a restart of the server and a reload of the page lose neither the shell nor a line of it", async () => {
+    await page.getByRole("tab", { name: "Shell 1" }).click();
+    await seen("still-here");
+    await type("for i in 1 2 3 4 5 6 7 8 9; do echo step-$i; sleep 0.7; done; echo all-steps-$KEPT");
+    await seen("step-2");
+    server.stop();
+    await page.getByText("The connection is gone, the shell goes on.").waitFor();
+    await page.getByText("The server does not answer.").waitFor();
+    server.start();
+    await seen("all-steps-still-here");
+    await page.getByText("Live", { exact: true }).waitFor();
+    assert.deepEqual((await screen()).match(/step-\d/g).slice(-9), [1, 2, 3, 4, 5, 6, 7, 8, 9].map((n) => `step-${n}`));
+    await page.reload();
+    await page.getByRole("tab", { name: "Shell 1" }).click();
+    await seen("still-here");
+    await type("echo once-$((40 + 2))-$KEPT");
+    await seen("once-42-still-here");
+  });
+
   test("many lines are asked about before they are pasted", async () => {
     const paste = () => page.evaluate(() => {
       const data = new DataTransfer();

@@ -1,13 +1,15 @@
 // Terminals of sandboxes. They live beside the pages, so that going to another page and back loses
-// neither the shell nor what it has shown. A chunk of its own: xterm is only fetched here.
+// neither the shell nor what it has shown; and shells outlive the page and the server's restarts. A chunk of its own: xterm is only fetched here.
 import "@xterm/xterm/css/xterm.css";
 import { FitAddon } from "@xterm/addon-fit";
 import { WebLinksAddon } from "@xterm/addon-web-links";
 import { Terminal, type ITheme } from "@xterm/xterm";
-import { socket } from "./api";
+import { ApiError, get, socket } from "./api";
 import { ownSheets } from "./sheets";
+import { stream } from "./sse";
 import { Store } from "./store";
 import { shown } from "./theme";
+import type { Line, WardenStatus } from "./types";
 
 const light: ITheme = {
   background: "#fbfbfa", foreground: "#1d2227", cursor: "#0b6e66", cursorAccent: "#ffffff", selectionBackground: "#0b6e6633",
@@ -46,13 +48,41 @@ export function newTerminal(options: { scrollback?: number; readOnly?: boolean; 
   });
 }
 
-export type ShellState = "connecting" | "open" | "exited" | "lost";
+export type ShellState = "connecting" | "open" | "exited" | "lost" | "elsewhere";
 
-let made = 0;
 const PASTE_ASK = 1;
+const FIRST_PAUSE_MS = 500;
+const LONGEST_PAUSE_MS = 5_000;
+/** How much of a shell's output is shown again when it is come back to. */
+const REPLAYED_MAX = 2 << 20;
 
+/** Which shells this tab has, so that a reload of the page comes back to them. */
+const remembered = {
+  key: (sandbox: string) => `caged.shells.${sandbox}`,
+  read(sandbox: string): { exec: string; title: string }[] {
+    try {
+      const list = JSON.parse(sessionStorage.getItem(this.key(sandbox)) ?? "[]") as unknown;
+      return Array.isArray(list) ? (list as { exec: string; title: string }[]).filter((x) => typeof x?.exec === "string" && typeof x.title === "string") : [];
+    } catch {
+      return [];
+    }
+  },
+  write(sandbox: string, list: Shell[]): void {
+    try {
+      const kept = list.filter((x) => x.exec !== null).map((x) => ({ exec: x.exec, title: x.title }));
+      sessionStorage.setItem(this.key(sandbox), JSON.stringify(kept));
+    } catch {
+      // storage is off: shells last as long as the page
+    }
+  },
+};
+
+/**
+ * A login shell in a sandbox. It does not hang on the connection: when that ends (the server restarts, the
+ * page is reloaded) the shell goes on, and the next connection first shows from the record what it printed,
+ * then goes on live behind it.
+ */
 export class Shell {
-  readonly title = `Shell ${++made}`;
   readonly state = new Store<ShellState>("connecting");
   readonly words = new Store("");
   readonly term = newTerminal();
@@ -61,11 +91,17 @@ export class Shell {
   private fit = new FitAddon();
   private ws: WebSocket | null = null;
   private opened = false;
+  private ended = false;
+  private pause = FIRST_PAUSE_MS;
+  private timer: ReturnType<typeof setTimeout> | undefined;
+  private held: Uint8Array[] | null = null; // live bytes that wait for the record's
+  private replaying = false; // what the terminal answers to old output must not be typed again
   private off: () => void;
 
   constructor(
     readonly sandbox: string,
-    private login = true,
+    readonly title: string,
+    public exec: string | null = null,
   ) {
     this.box.className = "term-box";
     this.term.loadAddon(this.fit);
@@ -98,46 +134,129 @@ export class Shell {
   }
 
   async connect(): Promise<void> {
+    clearTimeout(this.timer);
+    if (this.ended) return;
     this.state.value = "connecting";
     try {
+      const back = this.exec;
+      const before = back === null ? 0 : (await get<WardenStatus>(`/v1/sandboxes/${encodeURIComponent(this.sandbox)}/status`)).seq;
       const ws = await socket(`/v1/sandboxes/${encodeURIComponent(this.sandbox)}/exec`, "exec");
       this.ws = ws;
-      const start = { type: "start", login: this.login, pty: { rows: this.term.rows, cols: this.term.cols }, echo: true, term: "xterm-256color" };
+      const pty = { rows: this.term.rows, cols: this.term.cols };
       ws.onopen = () => {
-        ws.send(JSON.stringify(start));
-        this.state.value = "open";
-        this.words.value = "";
-      };
-      ws.onmessage = (e) => this.message(e.data as string | ArrayBuffer);
-      ws.onclose = () => {
-        if (this.state.value !== "exited") {
-          this.state.value = "lost";
-          this.words.value ||= "The connection is gone, and with it this shell. What it showed stays here and in the record.";
+        if (back === null) ws.send(JSON.stringify({ type: "start", login: true, detach: true, pty, echo: true, term: "xterm-256color" }));
+        else {
+          this.held = [];
+          ws.send(JSON.stringify({ type: "attach", exec_id: back, detach: true, pty }));
         }
       };
+      ws.onmessage = (e) => this.message(e.data as string | ArrayBuffer, before);
+      ws.onclose = () => {
+        if (this.ws === ws) this.gone();
+      };
     } catch (e) {
-      this.state.value = "lost";
       this.words.value = (e as Error).message;
+      this.gone(e instanceof ApiError && e.status >= 400 && e.status < 500);
     }
   }
 
-  private message(data: string | ArrayBuffer): void {
+  /** The connection is gone; the shell is not. It is tried again until the sandbox is known to have ended. */
+  private gone(forGood = false): void {
+    this.ws = null;
+    this.held = null;
+    if (this.ended || this.state.value === "exited" || this.state.value === "elsewhere") return;
+    this.state.value = "lost";
+    if (forGood) return;
+    if (this.exec !== null) this.words.value = "The connection is gone, the shell goes on. Trying to come back to it…";
+    this.timer = setTimeout(() => void this.connect(), this.pause);
+    this.pause = Math.min(LONGEST_PAUSE_MS, this.pause * 2);
+  }
+
+  private message(data: string | ArrayBuffer, before: number): void {
     if (typeof data !== "string") {
-      this.term.write(new Uint8Array(data, 1)); // the first byte is the channel
+      const bytes = new Uint8Array(data, 1); // the first byte is the channel
+      if (this.held) this.held.push(bytes);
+      else this.term.write(bytes);
       return;
     }
-    const m = JSON.parse(data) as { type: string; code?: number; message?: string };
-    if (m.type === "exit") {
-      this.state.value = "exited";
-      this.words.value = `The shell ended (${m.code ?? 0}).`;
-    } else if (m.type === "error") {
-      this.state.value = "exited";
-      this.words.value = m.message ?? "The shell could not be started.";
-    }
+    const m = JSON.parse(data) as { type: string; code?: number | string; message?: string; exec_id?: string };
+    if (m.type === "started") {
+      const back = this.exec !== null;
+      this.exec = m.exec_id ?? null;
+      this.pause = FIRST_PAUSE_MS;
+      this.words.value = "";
+      remember(this.sandbox);
+      if (back) void this.catchUp(before);
+      else this.state.value = "open";
+    } else if (m.type === "exit") this.over(`The shell ended (${m.code ?? 0}).`);
+    else if (m.type === "error" && m.code === "conflict") {
+      this.state.value = "elsewhere";
+      this.words.value = "This shell is open in another window now.";
+    } else if (m.type === "error" && m.code !== "unavailable" && m.code !== "closed")
+      this.over(m.code === "not_found" ? "The shell has ended while nobody was connected." : (m.message ?? "The shell could not be started."));
+  }
+
+  private over(words: string): void {
+    this.flush();
+    this.state.value = "exited";
+    this.words.value = words;
+    this.exec = null;
+    remember(this.sandbox);
+  }
+
+  private flush(): void {
+    for (const bytes of this.held ?? []) this.term.write(bytes);
+    this.held = null;
+  }
+
+  // What the shell printed before this attachment stands in the record, up to the line that tells of it.
+  private async catchUp(before: number): Promise<void> {
+    const exec = this.exec;
+    const ws = this.ws;
+    const chunks: (string | Uint8Array)[] = [];
+    let size = 0;
+    let done = false;
+    await new Promise<void>((resolve) => {
+      const feed = stream("/v1/events/stream", {
+        params: () => ({ sandbox_id: this.sandbox, after_seq: 0, types: "command,terminal" }),
+        event: (e) => {
+          if (done || (e.event !== "command" && e.event !== "terminal")) return;
+          const line = JSON.parse(e.data) as Line;
+          const d = line.data;
+          if (d["exec_id"] !== exec) return;
+          if (e.event === "command") {
+            if (d["phase"] === "attach" && line.seq > before) {
+              done = true;
+              feed.close();
+              resolve();
+            }
+            return;
+          }
+          if (d["dir"] !== "out") return;
+          const part = typeof d["text"] === "string" ? d["text"] : typeof d["base64"] === "string" ? Uint8Array.from(atob(d["base64"]), (c) => c.charCodeAt(0)) : "";
+          chunks.push(part);
+          size += part.length;
+          while (size > REPLAYED_MAX && chunks.length > 1) size -= chunks.shift()!.length;
+        },
+        state: (up) => {
+          if (up || this.ws === ws) return;
+          feed.close();
+          resolve();
+        },
+      });
+    });
+    if (this.ws !== ws || !ws) return; // lost again meanwhile
+    this.replaying = true;
+    this.term.reset();
+    for (const part of chunks) this.term.write(part);
+    this.term.write("", () => (this.replaying = false));
+    this.flush();
+    if (this.state.value === "connecting") this.state.value = "open";
+    this.text({ type: "resize", rows: this.term.rows, cols: this.term.cols });
   }
 
   private input(data: string): void {
-    this.send(new TextEncoder().encode(data));
+    if (!this.replaying) this.send(new TextEncoder().encode(data));
   }
 
   private send(bytes: Uint8Array): void {
@@ -179,14 +298,19 @@ export class Shell {
     });
   }
 
-  /** A new shell below what the old one has shown. */
+  /** Back to the shell where there is one; else a new one below what the old one has shown. */
   again(): void {
-    this.term.write("\r\n");
+    this.pause = FIRST_PAUSE_MS;
+    if (this.exec === null) this.term.write("\r\n");
     void this.connect();
   }
 
+  /** Ends the shell, and the terminal with it. */
   close(): void {
+    this.ended = true;
+    clearTimeout(this.timer);
     this.off();
+    this.text({ type: "signal", signal: "HUP" });
     this.ws?.close();
     this.term.dispose();
     this.box.remove();
@@ -195,9 +319,26 @@ export class Shell {
 
 const shells = new Map<string, Store<Shell[]>>();
 
+function remember(sandbox: string): void {
+  remembered.write(sandbox, shells.get(sandbox)?.value ?? []);
+}
+
+/** The shells of a sandbox in this tab; at first those that the tab had before it was reloaded. */
 export function shellsOf(sandbox: string): Store<Shell[]> {
   let s = shells.get(sandbox);
-  if (!s) shells.set(sandbox, (s = new Store<Shell[]>([])));
+  if (!s) shells.set(sandbox, (s = new Store<Shell[]>(remembered.read(sandbox).map((x) => new Shell(sandbox, x.title, x.exec)))));
   return s;
 }
 
+export function addShell(sandbox: string): void {
+  const store = shellsOf(sandbox);
+  const numbers = store.value.map((x) => Number(/\d+$/.exec(x.title)?.[0] ?? 0));
+  store.value = [...store.value, new Shell(sandbox, `Shell ${Math.max(0, ...numbers) + 1}`)];
+}
+
+export function dropShell(shell: Shell): void {
+  shell.close();
+  const store = shellsOf(shell.sandbox);
+  store.value = store.value.filter((o) => o !== shell);
+  remember(shell.sandbox);
+}

@@ -158,7 +158,7 @@ export function CreatePage() {
             </div>
           </div>
         </form>
-        <div class="stack same">
+        <div class="stack equivalent">
           <div class="card">
             <header>
               <h2>The same as a command</h2>

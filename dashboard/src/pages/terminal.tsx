@@ -1,7 +1,7 @@
 // Terminals of one sandbox, as tabs.
 import { useEffect, useRef, useState } from "preact/hooks";
 import { useStore } from "../lib/store";
-import { Shell, shellsOf } from "../lib/terminals";
+import { addShell, dropShell, shellsOf, type Shell } from "../lib/terminals";
 import type { Sandbox } from "../lib/types";
 import { visible } from "../lib/format";
 import { Icon } from "../ui/icons";
@@ -32,17 +32,17 @@ function View({ shell }: { shell: Shell }) {
   return (
     <div class="term-view">
       <div class="term-in" ref={ref} role="tabpanel" aria-label={shell.title} />
-      {(state === "exited" || state === "lost") && (
+      {(state === "exited" || state === "lost" || state === "elsewhere") && (
         <div class="term-over" role="status">
           <span>{visible(words)}</span>
           <Button kind="primary" onClick={() => shell.again()}>
-            New shell
+            {state === "exited" || shell.exec === null ? "New shell" : state === "elsewhere" ? "Take it back" : "Try now"}
           </Button>
         </div>
       )}
       {state === "connecting" && (
         <div class="term-over" role="status">
-          <span class="spinner" aria-hidden="true" /> Opening a shell…
+          <span class="spinner" aria-hidden="true" /> {shell.exec === null ? "Opening a shell…" : "Coming back to the shell…"}
         </div>
       )}
     </div>
@@ -55,7 +55,7 @@ export function TerminalPanel({ s }: { s: Sandbox }) {
   const [chosen, setChosen] = useState(0);
   const usable = s.status === "running";
   const add = () => {
-    store.value = [...store.value, new Shell(s.id)];
+    addShell(s.id);
     setChosen(store.value.length - 1);
   };
   useEffect(() => {
@@ -71,8 +71,7 @@ export function TerminalPanel({ s }: { s: Sandbox }) {
     );
   const drop = async (shell: Shell, i: number) => {
     if (shell.state.value === "open" && !(await confirmed("Close this terminal?", "The shell and what runs in its foreground end.", "Close"))) return;
-    shell.close();
-    store.value = store.value.filter((o) => o !== shell);
+    dropShell(shell);
     setChosen(Math.max(0, i - 1));
   };
   return (

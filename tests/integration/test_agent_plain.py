@@ -54,6 +54,12 @@ class Client:
         return seen
 
 
+def listens(path):
+    """The file is there a moment before it can be connected to."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
+
+
 @pytest.fixture
 def run(tmp_path):
     """Starts an agent; .client() connects."""
@@ -70,7 +76,7 @@ def run(tmp_path):
         agents.append(process)
         process.workspace, process.path = workspace, path
         process.client = lambda: Client(path)
-        product.wait_for("the agent listens", lambda: path.exists() or process.poll() is not None, 10)
+        product.wait_for("the agent listens", lambda: listens(path) or process.poll() is not None, 10)
         return process
 
     yield start

@@ -42,7 +42,7 @@ def of_type(lines, kind, **data):
 
 def go_on(stream):
     """Gives back the credit of a stream that has used up all of it."""
-    product.wait_for("the window is used up", lambda: len(stream.out[1]) == linklib.WINDOW, 30)
+    product.wait_for("the window is used up", lambda: len(stream.out[1]) == linklib.WINDOW, 120)
     stream.grant = True
     stream.link.write(stream.number, linklib.CREDIT, struct.pack("<I", linklib.WINDOW))
 

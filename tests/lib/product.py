@@ -33,7 +33,11 @@ def default_images():
 
 
 def wait_for(what, condition, timeout=60.0, every=0.05):
-    """Polls until condition() is true and returns its value; fails naming what was awaited."""
+    """Polls until condition() is true and returns its value; fails naming what was awaited.
+
+    The timeout is what a quiet machine never needs; a busy one gets a minute at least.
+    """
+    timeout = max(2 * timeout, 60)
     deadline = time.monotonic() + timeout
     while True:
         value = condition()

@@ -134,6 +134,9 @@ int boot_open_link(void);                                   /* the virtio port, 
 bool boot_grow_disk(uint64_t due, struct cg_err *e);
 void boot_probe(void); /* caged.probe=1: real work, a line on the console, power off */
 
+/* A new identity has SSH host keys of its own, where there were any. */
+bool hostkeys_renew(struct cg_err *e);
+
 void net_start(void);
 void cgroup_init(void);
 

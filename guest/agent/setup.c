@@ -148,7 +148,8 @@ static bool apply(const struct cg_json *r, struct cg_err *e)
         return true; /* a plain program does not touch its host */
     return add_entropy(cg_json_str(r, "entropy"), e) &&
            set_clock(cg_json_int(r, "wall_ns", 0), e) &&
-           (cg_json_bool(r, "same", false) || set_names(cg_json_str(r, "hostname"), e)) &&
+           (cg_json_bool(r, "same", false) ||
+            (set_names(cg_json_str(r, "hostname"), e) && hostkeys_renew(e))) &&
            add_ca(cg_json_str(r, "ca_pem"), e) &&
            (!cg_json_bool(r, "resize_disk", true) ||
             boot_grow_disk((uint64_t)cg_json_int(r, "disk_bytes", 0), e));

@@ -98,11 +98,17 @@ def test_a_new_sandbox_is_made_of_a_snapshot(server):
 def test_forks_live_on_by_themselves_and_are_nobodys_twins(server):
     source = server.create(env={"COLOUR": "blue"}, **SHAPE)
     source.run("(i=0; while :; do i=$((i+1)); echo $i > /workspace/count; sleep 0.1; done) >/dev/null 2>&1 & echo kept > /workspace/f")
+    source.run("for t in ed25519 ecdsa; do ssh-keygen -q -N '' -t $t -f /etc/ssh/ssh_host_${t}_key; done", user="root")
     children, reply = fork(source, count=3, name="child")
     assert [c.get()["name"] for c in children] == ["child-1", "child-2", "child-3"]
     ask = ("cat /proc/sys/kernel/random/uuid; head -c 16 /dev/urandom | od -An -tx1; cat /etc/machine-id; "
-           "cat /proc/sys/kernel/random/boot_id; hostname; mktemp -u XXXXXXXXXXXX")
-    answers = [c.run(ask).splitlines() for c in [source, *children]]
+           "cat /proc/sys/kernel/random/boot_id; hostname; mktemp -u XXXXXXXXXXXX; "
+           "awk '{print $2}' /etc/ssh/ssh_host_ed25519_key.pub /etc/ssh/ssh_host_ecdsa_key.pub; "
+           "ssh-keygen -y -f /etc/ssh/ssh_host_ed25519_key; stat -c '%a %U' /etc/ssh/ssh_host_*_key >&2")
+    answers = [c.run(ask, user="root").splitlines() for c in [source, *children]]
+    assert all(lines[-2:] == ["600 root"] * 2 for lines in answers)
+    answers = [lines[:-2] for lines in answers]
+    assert all(len(lines) == 9 for lines in answers)
     for lines in zip(*answers):
         assert len(set(lines)) == 4, lines
     for c in children:

@@ -89,6 +89,8 @@ void op_no_content(struct op *op);            /* 204 */
 
 /* Problem replies (RFC 9457 with `error` and `reason`); they end the op. */
 void op_fail(struct op *op, const struct cg_err *e);
+/* The same, where a limit is one of this machine and not of the client's rate: 403. */
+void op_fail_room(struct op *op, const struct cg_err *e);
 void op_problem(struct op *op, int status, const char *code, const char *fmt, ...) CG_PRINTF(4, 5);
 void api_refuse(struct cg_http_req *r, int status, const char *code, const char *detail);
 

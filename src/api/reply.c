@@ -127,6 +127,14 @@ void op_fail(struct op *op, const struct cg_err *e)
     send_problem(op, cg_code_http(copy.code), cg_code_name(copy.code), copy.text);
 }
 
+void op_fail_room(struct op *op, const struct cg_err *e)
+{
+    if (e->code == CG_LIMIT)
+        op_problem(op, 403, "plan_limit_reached", "%s", e->text);
+    else
+        op_fail(op, e);
+}
+
 /* --- bodies --- */
 
 static void on_body(struct cg_http_req *r)

@@ -281,11 +281,7 @@ static void create(struct op *op, const struct cg_json *b)
     struct cg_sandbox *sb = cg_core_create(op->api->core, op->key->account, &spec, token_copy,
                                            no_wait ? NULL : on_created, op, &e);
     if (!sb) {
-        /* a limit of this machine is not the client's rate (contract 4.3) */
-        if (e.code == CG_LIMIT)
-            op_problem(op, 403, "plan_limit_reached", "%s", e.text);
-        else
-            op_fail(op, &e);
+        op_fail_room(op, &e);
         return;
     }
     if (no_wait) {
@@ -342,7 +338,7 @@ void api_sandbox_resume(struct op *op)
     struct cg_err e = CG_ERR_INIT;
     op_outlive(op);
     if (!cg_core_resume(op->sb, on_moved, op, &e))
-        op_fail(op, &e);
+        op_fail_room(op, &e);
 }
 
 static void on_budget_set(void *ctx, struct cg_sandbox *sb, const struct cg_err *err)

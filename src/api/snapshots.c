@@ -43,14 +43,6 @@ static void on_snapshot(void *ctx, struct cg_snapshot *s, const struct cg_err *e
     op_send_json(op, 201);
 }
 
-static void fail_limit(struct op *op, const struct cg_err *e)
-{
-    if (e->code == CG_LIMIT)
-        op_problem(op, 403, "plan_limit_reached", "%s", e->text);
-    else
-        op_fail(op, e);
-}
-
 static void create(struct op *op, const struct cg_json *b)
 {
     struct cg_err e = CG_ERR_INIT;
@@ -68,7 +60,7 @@ static void create(struct op *op, const struct cg_json *b)
     }
     op_outlive(op);
     if (!cg_core_snapshot(op->sb, &o, on_snapshot, op, &e))
-        fail_limit(op, &e);
+        op_fail_room(op, &e);
 }
 
 void api_snapshots_create(struct op *op)
@@ -172,7 +164,7 @@ static void on_forked(void *ctx, struct cg_sandbox *const *made, unsigned count,
     for (unsigned i = 0; i < count; i++)
         fine += made[i] != NULL;
     if (fine == 0 && err) {
-        fail_limit(op, err);
+        op_fail_room(op, err);
         return;
     }
     struct cg_jsonw *w = op_json(op);
@@ -206,7 +198,7 @@ static void fork_it(struct op *op, const struct cg_json *b)
     }
     op_outlive(op);
     if (!cg_core_fork(op->sb, count ? (unsigned)count : 1, name, on_forked, op, &e))
-        fail_limit(op, &e);
+        op_fail_room(op, &e);
 }
 
 void api_sandbox_fork(struct op *op)

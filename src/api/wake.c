@@ -61,5 +61,5 @@ void op_awake(struct op *op, const struct cg_json *body, op_next *next)
         return;
     free(w->body);
     free(w);
-    op_fail(op, &e);
+    op_fail_room(op, &e);
 }

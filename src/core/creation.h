@@ -37,8 +37,9 @@ struct cg_creation {
 
 /* admit.c, on the loop: is there room? CG_LIMIT names what there is too little of. */
 CG_MUST_USE bool cg_admit(struct cg_core *c, const struct cg_spec *s, struct cg_err *e);
-CG_MUST_USE bool cg_admit_memory(const struct cg_core *c, uint32_t memory_mb,
-                                 const struct cg_sandbox *but, struct cg_err *e);
+/* What only running takes: `but` is not counted. */
+CG_MUST_USE bool cg_admit_running(const struct cg_core *c, uint32_t cpus, uint32_t memory_mb,
+                                  const struct cg_sandbox *but, struct cg_err *e);
 uint32_t cg_take_slot(struct cg_core *c); /* 0: there is none */
 
 /* files.c, on the pool. */

@@ -179,14 +179,15 @@ static bool read_provider(struct file *f, const char *name, yaml_node_t *at, yam
 static bool unknown_key(struct file *f, yaml_node_t *at, const char *section)
 {
     static const char *const known[] = {
-        "accounts.signup",    "golden.snapshots", "golden.spares",
-        "limits.sandboxes",   "limits.memory_mb", "limits.requests_per_minute",
-        "llm.mode",           "llm.bodies",       "llm.prices",
-        "pause.wake",         "pause.snapshot",   "defaults.cpus",
-        "defaults.memory_mb", "defaults.disk_gb", "defaults.timeout",
-        "network.allow",      "network.hosts",    "network.resolvers",
-        "network.ca_file"};
-    char text[200];
+        "accounts.signup",    "golden.snapshots",    "golden.spares",
+        "limits.sandboxes",   "limits.memory_mb",    "limits.requests_per_minute",
+        "limits.cpus",        "limits.disk_gb",      "limits.snapshots",
+        "limits.snapshot_mb", "limits.snapshots_mb", "llm.mode",
+        "llm.bodies",         "llm.prices",          "pause.wake",
+        "pause.snapshot",     "defaults.cpus",       "defaults.memory_mb",
+        "defaults.disk_gb",   "defaults.timeout",    "network.allow",
+        "network.hosts",      "network.resolvers",   "network.ca_file"};
+    char text[224];
     size_t n = strlen(section);
     struct cg_buf b;
     cg_buf_init(&b, sizeof text - 1);
@@ -202,6 +203,35 @@ static bool unknown_key(struct file *f, yaml_node_t *at, const char *section)
     (void)cg_strlcpy(text, sizeof text, cg_buf_cstr(&b));
     cg_buf_finish(&b);
     return bad(f, at, text);
+}
+
+/* The number that a key sets, and how large it may be; NULL: it sets none. */
+static uint32_t *number_of(const char *full, struct cg_options *o, uint32_t *max)
+{
+    const struct {
+        const char *name;
+        uint32_t max;
+        uint32_t *out;
+    } numbers[] = {{"limits.sandboxes", 4096, &o->max_sandboxes},
+                   {"limits.memory_mb", 16777216, &o->max_memory_mb},
+                   {"limits.cpus", 65536, &o->max_cpus},
+                   {"limits.disk_gb", 16777216, &o->max_disk_gb},
+                   {"limits.snapshots", 1000, &o->max_snapshots},
+                   {"limits.snapshot_mb", 1048576, &o->max_snapshot_mb},
+                   {"limits.snapshots_mb", 16777216, &o->max_snapshots_mb},
+                   {"golden.spares", 16, &o->spares},
+                   {"limits.requests_per_minute", 1000000, &o->rate_per_minute},
+                   {"defaults.cpus", 8, &o->default_cpus},
+                   {"defaults.memory_mb", 8192, &o->default_memory_mb},
+                   {"defaults.disk_gb", 50, &o->default_disk_gb},
+                   {"defaults.timeout", 2592000, &o->default_timeout_s}};
+    for (size_t i = 0; i < CG_COUNT(numbers); i++) {
+        if (strcmp(full, numbers[i].name) == 0) {
+            *max = numbers[i].max;
+            return numbers[i].out;
+        }
+    }
+    return NULL;
 }
 
 static bool read_key(struct file *f, const char *section, const char *key, yaml_node_t *at,
@@ -228,22 +258,10 @@ static bool read_key(struct file *f, const char *section, const char *key, yaml_
     }
     if (strcmp(full, "network.ca_file") == 0)
         return read_ca(f, value, o);
-    const struct {
-        const char *name;
-        uint32_t max;
-        uint32_t *out;
-    } numbers[] = {{"limits.sandboxes", 4096, &o->max_sandboxes},
-                   {"limits.memory_mb", 16777216, &o->max_memory_mb},
-                   {"golden.spares", 16, &o->spares},
-                   {"limits.requests_per_minute", 1000000, &o->rate_per_minute},
-                   {"defaults.cpus", 8, &o->default_cpus},
-                   {"defaults.memory_mb", 8192, &o->default_memory_mb},
-                   {"defaults.disk_gb", 50, &o->default_disk_gb},
-                   {"defaults.timeout", 2592000, &o->default_timeout_s}};
-    for (size_t i = 0; i < CG_COUNT(numbers); i++) {
-        if (strcmp(full, numbers[i].name) == 0)
-            return read_number(f, value, numbers[i].max, numbers[i].out);
-    }
+    uint32_t max = 0;
+    uint32_t *number = number_of(full, o, &max);
+    if (number)
+        return read_number(f, value, max, number);
     if (strcmp(full, "golden.snapshots") == 0)
         return read_word(f, value, "on", "off", &o->golden_off);
     if (strcmp(full, "accounts.signup") == 0)
@@ -370,6 +388,9 @@ bool cg_options_read(int argc, char **argv, struct cg_options *o, struct cg_err 
                              .listen_port = 7878,
                              .state_dir = cg_default_state_dir(),
                              .max_sandboxes = 256,
+                             .max_snapshots = 20,
+                             .max_snapshot_mb = 2048,
+                             .max_snapshots_mb = 10240,
                              .spares = 2,
                              .default_cpus = 2,
                              .default_memory_mb = 512,

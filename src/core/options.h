@@ -14,11 +14,15 @@ struct cg_options {
     char *config_file; /* or NULL */
     bool foreground;
     struct cg_egress_policy
-        network;              /* what sandboxes may reach; host.caged.internal is always there */
-    uint32_t max_memory_mb;   /* of all that run; 0: of this machine's, and half of it again */
-    uint32_t spares;          /* sandboxes kept ready to be taken */
-    uint32_t max_sandboxes;   /* running at once */
-    uint32_t rate_per_minute; /* requests a key; 0: no limit */
+        network;            /* what sandboxes may reach; host.caged.internal is always there */
+    uint32_t max_memory_mb; /* of all that run; 0: of this machine's, and half of it again */
+    uint32_t max_cpus;      /* of all that run; 0: 32 a processor of this machine */
+    uint32_t max_disk_gb;   /* of all there are; 0: four times the file system of the state */
+    uint32_t max_snapshots; /* of a sandbox, the automatic one not counted */
+    uint32_t max_snapshot_mb, max_snapshots_mb; /* bytes on the host of one, of all of an account */
+    uint32_t spares;                            /* sandboxes kept ready to be taken */
+    uint32_t max_sandboxes;                     /* running at once */
+    uint32_t rate_per_minute;                   /* requests a key; 0: no limit */
     uint32_t default_cpus, default_memory_mb, default_disk_gb;
     uint32_t default_timeout_s; /* idle for so long, then paused; 0: never */
     bool golden_off;            /* every sandbox boots */

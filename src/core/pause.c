@@ -243,7 +243,7 @@ bool cg_core_resume(struct cg_sandbox *sb, cg_sandbox_done *done, void *ctx, str
         cg_sandbox_wait(&sb->create_waiters, done, ctx);
         return true;
     }
-    if (!cg_admit_memory(sb->core, sb->spec.memory_mb, sb, e))
+    if (!cg_admit_running(sb->core, sb->spec.cpus, sb->spec.memory_mb, sb, e))
         return false;
     cg_sandbox_wait(&sb->create_waiters, done, ctx);
     cg_creation_resume(sb);

@@ -13,13 +13,6 @@
 #include "core/copy.h"
 #include "core/creation.h"
 
-enum { PER_SANDBOX = 20 };
-
-#define GIB (INT64_C(1) << 30)
-
-static const int64_t one_max = 2 * GIB;
-static const int64_t account_max = 10 * GIB;
-
 static const char item_kind[] = "snapshot";
 static const char *const status_names[] = {"pending", "completed", "failed"};
 
@@ -251,10 +244,35 @@ static void on_item(void *ctx, const struct cg_err *err)
     free(t);
 }
 
+static int64_t account_bytes(const char *account)
+{
+    size_t at = 0;
+    const char *key;
+    void *value;
+    int64_t bytes = 0;
+    while (cg_map_next(&table, &at, &key, &value)) {
+        const struct cg_snapshot *s = value;
+        if (s->status == CG_SNAPSHOT_COMPLETED && cg_streq(s->account, account))
+            bytes += s->size_bytes;
+    }
+    return bytes;
+}
+
+/* Those of several sandboxes may be made at once, each with all the room that was left. */
+static bool still_fits(const struct taking *t, struct cg_err *e)
+{
+    int64_t most = (int64_t)t->core->options.max_snapshots_mb << 20;
+    int64_t bytes = account_bytes(t->s->account);
+    return bytes + t->s->size_bytes <= most ||
+           cg_fail(e, CG_TOO_LARGE, "the snapshot has %lld MiB, %lld are left of the account's",
+                   (long long)(t->s->size_bytes >> 20), (long long)((most - bytes) >> 20));
+}
+
 static void finish(struct taking *t)
 {
     struct cg_snapshot *s = t->s;
     t->sb->snapshotting = false;
+    t->ok = t->ok && still_fits(t, &t->err);
     s->completed_wall = cg_wall_ns();
     s->status = t->ok ? CG_SNAPSHOT_COMPLETED : CG_SNAPSHOT_FAILED;
     if (!t->ok) {
@@ -370,23 +388,25 @@ static bool room_for(const struct cg_sandbox *sb, int64_t *left, struct cg_err *
     const char *key;
     void *value;
     unsigned of_sandbox = 0;
-    int64_t bytes = 0;
+    int64_t bytes = account_bytes(sb->account);
     while (cg_map_next(&table, &at, &key, &value)) {
         const struct cg_snapshot *s = value;
         bool counts = !s->hidden && s->status != CG_SNAPSHOT_FAILED &&
                       !cg_streq(s->trigger, CG_SNAPSHOT_AUTO);
         of_sandbox += counts && cg_streq(s->sandbox, sb->id);
-        if (cg_streq(s->account, sb->account))
-            bytes += s->size_bytes;
     }
-    *left = CG_MIN(one_max, account_max - bytes);
-    if (of_sandbox >= PER_SANDBOX)
+    const struct cg_options *o = &sb->core->options;
+    *left = CG_MIN((int64_t)o->max_snapshot_mb << 20, ((int64_t)o->max_snapshots_mb << 20) - bytes);
+    if (of_sandbox >= o->max_snapshots)
         return cg_fail(e, CG_LIMIT,
-                       "sandbox %s has %u snapshots already, the limit is %d: delete some", sb->id,
-                       of_sandbox, (int)PER_SANDBOX);
+                       "sandbox %s has %u snapshots already, the limit is %u (limits.snapshots): "
+                       "delete some",
+                       sb->id, of_sandbox, o->max_snapshots);
     if (*left <= 0)
-        return cg_fail(e, CG_LIMIT, "the account's snapshots have %lld MiB, the limit is %lld",
-                       (long long)(bytes >> 20), (long long)(account_max >> 20));
+        return cg_fail(e, CG_LIMIT,
+                       "the account's snapshots have %lld MiB, the limit is %u "
+                       "(limits.snapshots_mb): delete some",
+                       (long long)(bytes >> 20), o->max_snapshots_mb);
     return true;
 }
 

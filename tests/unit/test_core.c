@@ -300,12 +300,14 @@ static void the_operators_file_sets_network_limits_and_defaults(void **state)
     struct fixture *f = *state;
     struct cg_options o;
     struct cg_err e = CG_ERR_INIT;
-    bool ok = read_options(f->dir,
-                           "network:\n  allow: [127.0.0.1/32:9418, 10.1.0.0/16]\n"
-                           "  hosts: {git.internal: 10.1.2.3}\n"
-                           "limits: {sandboxes: 3, requests_per_minute: 60}\n"
-                           "defaults: {cpus: 1, memory_mb: 256, disk_gb: 2}\n",
-                           "[::1]:8080", &o, &e);
+    bool ok = read_options(
+        f->dir,
+        "network:\n  allow: [127.0.0.1/32:9418, 10.1.0.0/16]\n"
+        "  hosts: {git.internal: 10.1.2.3}\n"
+        "limits: {sandboxes: 3, requests_per_minute: 60, cpus: 9, disk_gb: 70, snapshots: 5,"
+        " snapshot_mb: 100, snapshots_mb: 300}\n"
+        "defaults: {cpus: 1, memory_mb: 256, disk_gb: 2}\n",
+        "[::1]:8080", &o, &e);
     if (!ok)
         fail_msg("%s", e.text);
     assert_string_equal(o.listen_host, "::1");
@@ -315,6 +317,11 @@ static void the_operators_file_sets_network_limits_and_defaults(void **state)
     assert_int_equal(o.network.nhosts, 3); /* and host.caged.internal, gateway.caged.internal */
     assert_int_equal(o.max_sandboxes, 3);
     assert_int_equal(o.rate_per_minute, 60);
+    assert_int_equal(o.max_cpus, 9);
+    assert_int_equal(o.max_disk_gb, 70);
+    assert_int_equal(o.max_snapshots, 5);
+    assert_int_equal(o.max_snapshot_mb, 100);
+    assert_int_equal(o.max_snapshots_mb, 300);
     assert_int_equal(o.default_memory_mb, 256);
     cg_options_finish(&o);
 }

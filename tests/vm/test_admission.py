@@ -26,3 +26,21 @@ def test_a_thousand_creates_against_room_for_ten_give_ten_and_clear_refusals():
         assert len([x for x in s.api("GET", "/v1/sandboxes") if x["status"] in ("pending", "running")]) == 10
         s.call("DELETE", "/v1/sandboxes/" + made[0])
         product.wait_for("its room is free again", lambda: ask(s)[0] in (201, 202), 120)
+
+
+def test_processors_and_disks_are_reserved_as_well_and_a_pause_frees_only_what_runs():
+    with product.Server(config="limits: {cpus: 3, disk_gb: 9}\ngolden: {snapshots: off}\n") as s:
+        first = s.create(cpus=2, memory_mb=128, disk_gb=4)
+        refused = s.call("POST", "/v1/sandboxes", json={"template": "minimal", "cpus": 2, "disk_gb": 1})
+        assert refused.status_code == 403 and "limits.cpus" in refused.json()["detail"], refused.text
+        refused = s.call("POST", "/v1/sandboxes", json={"template": "minimal", "cpus": 1, "disk_gb": 6})
+        assert refused.status_code == 403 and "limits.disk_gb" in refused.json()["detail"], refused.text
+        s.api("POST", first.path + "/pause")
+        refused = s.call("POST", "/v1/sandboxes", json={"template": "minimal", "cpus": 1, "disk_gb": 6})
+        assert "limits.disk_gb" in refused.json()["detail"], "a paused one keeps its disk"
+        second = s.create(cpus=2, memory_mb=128, disk_gb=5)
+        refused = s.call("POST", first.path + "/resume")
+        assert refused.status_code == 403 and "limits.cpus" in refused.json()["detail"], "and has no processors any more"
+        second.destroy()
+        s.api("POST", first.path + "/resume")
+        assert first.run("nproc") == "2"

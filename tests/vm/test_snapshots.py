@@ -166,9 +166,33 @@ def test_limits_and_wrong_requests_are_told(server):
         snapshot(sandbox)
     refused = server.call("POST", sandbox.path + "/snapshots", json={})
     assert refused.status_code == 403 and "20" in refused.json()["detail"]
+    assert "limits.snapshots" in refused.json()["detail"]
     sandbox.destroy()
     for s in server.api("GET", "/v1/snapshots"):
         server.api("DELETE", f"/v1/snapshots/{s['id']}")
+
+
+def test_the_operator_bounds_snapshots_in_number_and_bytes():
+    with product.Server(config="limits: {snapshots: 2, snapshot_mb: 30, snapshots_mb: 50}\ngolden: {snapshots: off}\n") as s:
+        sandbox = s.create(**SHAPE)
+        sandbox.run("head -c 40000000 /dev/urandom > /workspace/big; sync")
+        asked = s.call("POST", sandbox.path + "/snapshots", json={})
+        assert asked.status_code == 413 and "at most 30" in asked.json()["detail"], asked.text
+        sandbox.run("rm /workspace/big; fstrim -v /workspace", user="root")
+        sandbox.run("head -c 15000000 /dev/urandom > /workspace/big; sync")
+        assert snapshot(sandbox)["status"] == "completed"
+        sandbox.run("head -c 4000000 /dev/urandom > /workspace/more; sync")
+        assert snapshot(sandbox)["status"] == "completed"
+        refused = s.call("POST", sandbox.path + "/snapshots", json={})
+        assert refused.status_code == 403 and "the limit is 2 " in refused.json()["detail"], refused.text
+        one = next(x for x in s.api("GET", "/v1/snapshots") if x["status"] == "completed")
+        s.api("DELETE", f"/v1/snapshots/{one['id']}")
+        sandbox.run("head -c 20000000 /dev/urandom > /workspace/third; sync")
+        full = s.call("POST", sandbox.path + "/snapshots", json={})
+        assert full.status_code == 413 and "are left" in full.json()["detail"], full.text
+        left = {p.name for p in (s.state / "snapshots").iterdir()}
+        assert left == {x["id"] for x in s.api("GET", "/v1/snapshots") if x["status"] == "completed"}, "a failed one leaves no files"
+        sandbox.destroy()
 
 
 def test_snapshots_survive_the_server(server):

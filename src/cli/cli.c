@@ -110,6 +110,9 @@ const struct cg_verb cg_verbs[] = {
      "caged network cage-k3v9q2m7xa deny ads.example.com\n"
      "caged network cage-k3v9q2m7xa remove '*.example.com'",
      verb_network},
+    {"attack", NULL, "<id> [--only CLASS]",
+     "try to break out of a throw-away sandbox like this one", "--only --json",
+     "caged attack cage-k3v9q2m7xa", verb_attack},
     {"secrets", NULL, "set NAME|list|delete NAME",
      "tokens that a sandbox uses without ever seeing them",
      "set list delete --host --from-env --value --json --format",

@@ -38,6 +38,7 @@ int verb_events(int argc, char **argv);
 int verb_verify(int argc, char **argv);
 int verb_export(int argc, char **argv);
 int verb_network(int argc, char **argv);
+int verb_attack(int argc, char **argv);
 int verb_secrets(int argc, char **argv);
 int verb_login(int argc, char **argv);
 int verb_logout(int argc, char **argv);

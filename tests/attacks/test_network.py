@@ -1,121 +1,22 @@
 """The network: whatever a guest does as root, nothing goes where its policy does not let it go. A real
 guest, a real server, and an outside of network namespaces with public addresses (tests/lib/netlab.py)."""
 
-import base64
+import json
 import os
-import pathlib
 import struct
-import subprocess
-import tempfile
-import zipfile
 
 import netlab
+import outside
 import product
 import pytest
+from outside import GOOD, OTHER, RESOLVER, SHARED, attack, curl, dns, lines, policy, raw, root
 
+LONG = os.environ.get("CAGED_LONG") == "1"  # a gigabyte twice: minutes under emulation
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="makes network namespaces")
-
-GOOD, OTHER, SHARED, RESOLVER = "8.1.1.1", "8.2.2.2", "8.3.3.3", "8.8.8.8"
-NAMES = {"good.example": GOOD, "other.example": OTHER, "a.shared.example": SHARED, "b.shared.example": SHARED,
-         "rebind.wild.example": "127.0.0.1", "meta.wild.example": "169.254.169.254", "private.wild.example": "10.0.0.7",
-         "self.wild.example": netlab.HOST, "gateway.wild.example": "172.30.1.1"}
-
-# Port 80 serves a folder, /big, /ws and says which Host it was asked for; 443 the same over TLS; the
-# others echo. Every datagram that arrives is written down.
-OUTSIDE = r"""
-import base64, hashlib, http.server, os, socket, socketserver, ssl, sys, threading
-folder, seen = sys.argv[1], open(sys.argv[2], "a", buffering=1)
-class H(http.server.SimpleHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    def __init__(self, *a):
-        super().__init__(*a, directory=folder)
-    def log_message(self, *_):
-        pass
-    def do_GET(self):
-        if self.path == "/host":
-            data = (self.headers["Host"] + " reached\n").encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-        elif self.path.startswith("/big/"):
-            n = int(self.path[5:])
-            self.send_response(200)
-            self.send_header("Content-Length", str(n))
-            self.end_headers()
-            while n > 0:
-                self.wfile.write(bytes(min(n, 1 << 20)))
-                n -= 1 << 20
-        elif self.path == "/ws":
-            accept = base64.b64encode(hashlib.sha1((self.headers["Sec-WebSocket-Key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").encode()).digest())
-            self.wfile.write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: " + accept + b"\r\n\r\n")
-            head = self.rfile.read(6)
-            data = self.rfile.read(head[1] & 127)
-            plain = bytes(b ^ head[2 + i % 4] for i, b in enumerate(data))
-            self.wfile.write(bytes([129, len(plain)]) + plain)
-            self.close_connection = True
-        else:
-            super().do_GET()
-    def do_POST(self):
-        self.do_GET()
-class Echo(socketserver.BaseRequestHandler):
-    def handle(self):
-        seen.write(f"tcp {self.server.server_address[1]}\n")
-        while data := self.request.recv(65536):
-            self.request.sendall(data)
-class S(socketserver.ThreadingTCPServer):
-    allow_reuse_address = True
-    daemon_threads = True
-    request_queue_size = 1024
-def serve(port, handler, tls=None):
-    s = S(("0.0.0.0", port), handler)
-    if tls:
-        s.socket = tls.wrap_socket(s.socket, server_side=True, do_handshake_on_connect=False)
-    threading.Thread(target=s.serve_forever, daemon=True).start()
-def datagrams(kind, port):
-    s = socket.socket(socket.AF_INET, socket.SOCK_RAW if kind == "icmp" else socket.SOCK_DGRAM, socket.IPPROTO_ICMP if kind == "icmp" else 0)
-    if port:
-        s.bind(("0.0.0.0", port))
-    while True:
-        s.recv(2048)
-        seen.write(f"{kind} {port}\n")
-context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-context.load_cert_chain(folder + "/../cert.pem")
-serve(80, H)
-serve(443, H, context)
-for port in (22, 853, 8080, 8443):
-    serve(port, Echo)
-for kind, port in (("udp", 443), ("udp", 123), ("udp", 5353), ("icmp", 0)):
-    threading.Thread(target=datagrams, args=(kind, port), daemon=True).start()
-print("up")
-threading.Event().wait()
-"""
-
 
 @pytest.fixture(scope="module")
 def lab():
-    with netlab.Lab([GOOD, OTHER, SHARED, RESOLVER, "1.1.1.1"]) as lab, tempfile.TemporaryDirectory() as folder:
-        folder = pathlib.Path(folder)
-        (folder / "www").mkdir()
-        subprocess.run(f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=outside "
-                       f"-keyout {folder}/cert.pem -out {folder}/crt && cat {folder}/crt >> {folder}/cert.pem && "
-                       f"git init -qb main {folder}/work && cd {folder}/work && echo 'over http' > a.txt && git add . && "
-                       f"git -c user.name=t -c user.email=t@t commit -qm one && git clone -q --bare . {folder}/www/p.git && "
-                       f"git -C {folder}/www/p.git update-server-info", shell=True, check=True, capture_output=True)
-        index = folder / "www" / "simple" / "caged-probe"
-        index.mkdir(parents=True)
-        wheel = "caged_probe-1.0-py3-none-any.whl"
-        with zipfile.ZipFile(index / wheel, "w") as z:
-            z.writestr("caged_probe.py", "word = 'installed'\n")
-            z.writestr("caged_probe-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: caged-probe\nVersion: 1.0\n")
-            z.writestr("caged_probe-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-            z.writestr("caged_probe-1.0.dist-info/RECORD", "")
-        (index / "index.html").write_text(f'<a href="{wheel}">{wheel}</a>')
-        lab.asked, lab.arrived = folder / "asked", folder / "arrived"
-        lab.asked.touch()
-        lab.arrived.touch()
-        lab.python(netlab.RESOLVER, lab.asked, RESOLVER, *(f"{n}={a}" for n, a in NAMES.items()))
-        lab.python(OUTSIDE, folder / "www", lab.arrived)
+    with outside.lab() as lab:
         yield lab
 
 
@@ -127,47 +28,9 @@ def server(lab):
 
 @pytest.fixture(scope="module")
 def box(server):
-    s = server.create(template="python-313", memory_mb=384, disk_gb=1, allowlist=["good.example"])
+    s = server.create(memory_mb=256, disk_gb=1, allowlist=["good.example"])
     yield s
     s.destroy()
-
-
-def policy(box, mode, allow=(), deny=()):
-    return box.server.api("PATCH", box.path + "/network", {"mode": mode, "allow": list(allow), "deny": list(deny)})
-
-
-def root(box, command, **kw):
-    return box.exec(command, user="root", timeout_ms=60000, **kw)["output"]
-
-
-def curl(box, *args):
-    return root(box, "curl -sS -k -m 10 " + " ".join(f"'{a}'" for a in args) + " 2>&1")
-
-
-def raw(box, address, port, *parts):
-    """Bytes sent to a port, with half a second between the parts; what came back."""
-    sends = "; sleep 0.5; ".join(f"echo {base64.b64encode(p).decode()} | base64 -d >&3" for p in parts)
-    out = root(box, f"exec 2>/dev/null; exec 3<>/dev/tcp/{address}/{port} || exit 9; {sends}; timeout 3 cat <&3 | base64 -w0")
-    return base64.b64decode(out.strip())
-
-
-def python(box, source):
-    return root(box, f"echo {base64.b64encode(source.encode()).decode()} | base64 -d > /tmp/x.py; python3 /tmp/x.py 2>&1")
-
-
-def dns(box, name, kind, to=RESOLVER):
-    """(rcode, answers) of a question that root sends itself, to a resolver of its choice."""
-    labels = b"".join(bytes([len(p)]) + p.encode() for p in name.split("."))
-    q = struct.pack(">HHHHHH", 7, 0x100, 1, 0, 0, 0) + labels + b"\0" + struct.pack(">HH", kind, 1)
-    out = root(box, f"exec 3<>/dev/udp/{to}/53; echo {base64.b64encode(q).decode()} | base64 -d >&3; "
-                    f"timeout 5 dd bs=4096 count=1 <&3 2>/dev/null | base64 -w0")
-    answer = base64.b64decode(out)
-    assert answer, "no answer"
-    return answer[3] & 15, struct.unpack(">H", answer[6:8])[0]
-
-
-def lines(path):
-    return path.read_text().split("\n")[:-1]
 
 
 @pytest.mark.parametrize("mode, allow", [("none", []), ("allowlist", []), ("allowlist", ["good.example"])])
@@ -192,35 +55,20 @@ def test_none_leaves_nothing(lab, box):
         for port in (22, 80, 443, 8080):
             if (address, port) != ("127.0.0.1", 22):
                 assert b"reached" not in raw(box, address, port, b"GET /host HTTP/1.1\r\nHost: good.example\r\n\r\n")
-    assert "DOOR" not in python(box, """
-import socket
-for cid in (0, 1, 2):
-    for port in (1, 22, 80, 1024, 5000):
-        try:
-            s = socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)
-            s.settimeout(1)
-            s.connect((cid, port))
-            print("DOOR", cid, port)
-        except OSError as e:
-            print(e)
-""")
+    assert {v for v, _ in attack(box, "vsock")} == {"held"}
     assert lines(lab.arrived) == before
 
 
 def test_nothing_but_tcp_and_dns_leaves(lab, box):
     policy(box, "full")
     before = lines(lab.arrived)
-    root(box, f"for p in 443 123 5353; do echo x > /dev/udp/{GOOD}/$p; done")  # QUIC, NTP, mDNS
-    python(box, f"""
-import socket
-s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
-s.sendto(b"\\x08\\x00\\xf7\\xff\\x00\\x00\\x00\\x00", ("{GOOD}", 0))
-for protocol in (47, 50, 132, 4, 41):
-    socket.socket(socket.AF_INET, socket.SOCK_RAW, protocol).sendto(b"x" * 40, ("{GOOD}", 0))
-""")
+    counted = box.server.api("GET", box.path + "/status")["network"]["dropped_packets"]
+    sent = attack(box, "datagrams", GOOD, f"{GOOD}:443", f"{GOOD}:123", f"{GOOD}:5353")
+    assert len(sent) == 13 and {v for v, _ in sent} == {"sent"}, sent
     assert "reached" in curl(box, f"http://{GOOD}/host")
     assert lines(lab.arrived) == before
-    product.wait_for("drops are counted", lambda: box.server.api("GET", box.path + "/status")["network"]["dropped_packets"] >= 3, 20)
+    product.wait_for("drops are counted",
+                     lambda: box.server.api("GET", box.path + "/status")["network"]["dropped_packets"] >= counted + len(sent), 30)
     product.wait_for("and recorded", lambda: [e for e in box.events("network") if e["data"]["event"] == "dropped"], 20)
 
 
@@ -228,18 +76,10 @@ def test_ipv6_is_absent(lab, box):
     policy(box, "allowlist", ["good.example"])
     root(box, "sysctl -w net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.default.disable_ipv6=0 net.ipv6.conf.eth0.disable_ipv6=0; "
               "ip -6 addr add 2001:db8::2/64 dev eth0; ip -6 route add default via 2001:db8::1; ip link set eth0 down; ip link set eth0 up; true")
-    out = python(box, """
-import socket
-for address in ("ff02::1%eth0", "2001:db8::1", "fe80::1%eth0", "::ffff:8.2.2.2", "64:ff9b::8.2.2.2"):
-    try:
-        s = socket.create_connection((address, 8080), 2)
-        s.sendall(b"reached")
-        print("got", s.recv(100))
-    except OSError as e:
-        print(address, e)
-""")
-    out += root(box, "curl -6 -sS -m 3 http://[2001:db8::1]/; curl -6 -sS -m 3 http://[::ffff:8.2.2.2]/host; "
-                    "curl -6 -sS -m 3 http://[64:ff9b::8.2.2.2]/host; curl -6 -sS -m 3 http://good.example/host")
+    tried = attack(box, "ipv6")
+    assert len(tried) >= 10 and {v for v, _ in tried} == {"held"}, tried
+    out = root(box, "curl -6 -sS -m 3 http://[2001:db8::1]/; curl -6 -sS -m 3 http://[::ffff:8.2.2.2]/host; "
+                   "curl -6 -sS -m 3 http://[64:ff9b::8.2.2.2]/host; curl -6 -sS -m 3 http://good.example/host")
     assert "reached" not in out and "bytes from" not in out, out
     assert dns(box, "good.example", 28) == (0, 0)
     root(box, "ip addr add 172.30.0.2/30 dev eth0 2>/dev/null; ip link set eth0 up; ip route replace default via 172.30.0.1; true")
@@ -353,33 +193,9 @@ def test_what_the_guest_does_to_its_own_network_changes_nothing(lab, box):
     before = lines(lab.arrived)
     dropped = box.server.api("GET", box.path + "/status")["network"]["dropped_packets"]
     root(box, "nft flush ruleset 2>/dev/null; iptables -F 2>/dev/null; true")
-    out = python(box, f"""
-import socket, struct
-mac = bytes.fromhex(open("/sys/class/net/eth0/address").read().strip().replace(":", ""))
-host = bytes.fromhex("02ca9e000001")
-def checksum(b):
-    t = sum(struct.unpack(f">{{len(b) // 2}}H", b))
-    while t >> 16:
-        t = (t & 65535) + (t >> 16)
-    return 65535 - t
-def syn(source, target, port):
-    tcp = struct.pack(">HHIIBBHHH", 40000, port, 1, 0, 0x50, 2, 1024, 0, 0)
-    pseudo = socket.inet_aton(source) + socket.inet_aton(target) + struct.pack(">BBH", 0, 6, 20)
-    tcp = tcp[:16] + struct.pack(">H", checksum(pseudo + tcp)) + tcp[18:]
-    ip = struct.pack(">BBHHHBBH", 0x45, 0, 40, 1, 0, 64, 6, 0) + socket.inet_aton(source) + socket.inet_aton(target)
-    return ip[:10] + struct.pack(">H", checksum(ip)) + ip[12:] + tcp
-s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
-s.bind(("eth0", 0))
-for _ in range(10):
-    s.send(host + mac + b"\\x08\\x00" + syn("10.9.9.9", "{OTHER}", 8080))
-    s.send(host + bytes(6) + b"\\x08\\x00" + syn("172.30.0.2", "{OTHER}", 8080))
-    s.send(host + mac + b"\\x81\\x00\\x00\\x05\\x08\\x00" + syn("172.30.0.2", "{OTHER}", 8080))
-    s.send(host + mac + b"\\x86\\xdd" + bytes([0x60]) + bytes(59))
-    s.send(b"\\xff" * 6 + mac + b"\\x88\\xb5" + bytes(50))
-print("sent")
-""")
-    assert "sent" in out, out
-    product.wait_for("all are dropped and counted", lambda: box.server.api("GET", box.path + "/status")["network"]["dropped_packets"] >= dropped + 50, 20)
+    sent = attack(box, "frames")
+    assert len(sent) == 11 and {v for v, _ in sent} == {"sent"}, sent
+    product.wait_for("all are dropped and counted", lambda: box.server.api("GET", box.path + "/status")["network"]["dropped_packets"] >= dropped + len(sent), 30)
     assert "reached" not in curl(box, f"http://{OTHER}/host")
     assert "reached" in curl(box, "http://good.example/host")
     assert lines(lab.arrived) == before
@@ -404,6 +220,33 @@ def test_a_change_cuts_what_is_open(box):
     assert "reached" not in curl(box, "http://good.example/host")
 
 
+def test_the_attack_verb_finds_every_wall_held_and_leaves_nothing(lab, box):
+    policy(box, "allowlist", ["good.example"])
+    before, arrived = len(lines(lab.asked)), lines(lab.arrived)
+    done = box.server.cli("attack", box.id, "--json", check=False)
+    report = json.loads(done.stdout)
+    assert done.returncode == 0 and report["open"] == 0, report
+    rows = {row["class"]: row for row in report["classes"]}
+    assert set(rows) == {"dns", "names", "hello", "addresses", "doors", "ipv6", "datagrams", "frames", "vsock", "gateway", "values"}
+    for name, row in rows.items():
+        assert row["held"] >= 4 and row["skipped"] == 0, (name, row)
+    assert {line.split()[1] for line in lines(lab.asked)[before:]} == {"good.example"} and lines(lab.arrived) == arrived
+    assert [s["id"] for s in box.server.api("GET", "/v1/sandboxes")] == [box.id]
+    assert not [s for s in box.server.api("GET", "/v1/secrets") if s["name"].startswith("CAGED_ATTACK")]
+
+
+def test_the_attack_verb_tells_a_door_that_is_open(lab):
+    with product.Server("network:\n  allow: ['127.0.0.1/32']\n") as server:
+        box = server.create(memory_mb=256, disk_gb=1, network_mode="none")
+        done = server.cli("attack", box.id, "--only", "doors", check=False)
+        assert done.returncode == 0 and "host.caged.internal" not in done.stdout, done.stdout  # none is none
+        policy(box, "full")
+        done = server.cli("attack", box.id, "--only", "doors", check=False)
+        assert done.returncode == 1, done.stdout
+        assert "! a connection to 127.0.0.1:" in done.stdout and "got through" in done.stdout
+        assert "network.allow" in done.stderr
+
+
 # --- what must work ---
 
 def test_clients_go_through_an_allowlist(box):
@@ -419,22 +262,12 @@ def test_clients_go_through_an_allowlist(box):
     assert b"101 Switching" in answer and answer.endswith(b"\x81\x05hello")
 
 
-def test_pip_installs_through_an_allowlist(lab, box):
-    policy(box, "allowlist", ["good.example"])
-    out = root(box, "python3 -m venv /tmp/v && /tmp/v/bin/pip install -q --disable-pip-version-check --index-url http://good.example/simple/ "
-                    "--trusted-host good.example caged-probe && /tmp/v/bin/python -c 'import caged_probe; print(caged_probe.word)'")
-    assert out.strip().endswith("installed"), out
-    out = root(box, "/tmp/v/bin/pip install -q --retries 0 --disable-pip-version-check --index-url http://other.example/simple/ "
-                    "--trusted-host other.example --force-reinstall caged-probe 2>&1")
-    assert "No matching distribution" in out or "Could not" in out, out
-
-
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_large_download_arrives_whole_and_is_counted(box, scheme):
     policy(box, "allowlist", ["good.example"])
-    size = 64 << 20
+    size = (1 << 30) if LONG else (64 << 20)
     before = box.server.api("GET", box.path + "/status")["network"]["bytes_in"]
-    out = root(box, f"curl -sS -k -m 55 {scheme}://good.example/big/{size} | wc -c")
+    out = root(box, f"curl -sS -k -m 900 {scheme}://good.example/big/{size} | wc -c", timeout_ms=1000000)
     assert out.strip() == str(size), out
     closed = product.wait_for("its end is recorded", lambda: [
         e["data"] for e in box.events("network") if e["data"]["event"] == "close" and e["data"]["bytes_in"] >= size], 20)[-1]

@@ -35,7 +35,7 @@ enum attack_end {
     ATTACK_END_SILENT,  /* neither an answer nor a refusal within the time */
 };
 
-enum { ATTACK_REPLY = 4096, ATTACK_WAIT_MS = 6000 };
+enum { ATTACK_REPLY = 4096, ATTACK_WAIT_MS = 15000 };
 
 /* Connects, sends the parts (with a short pause between them), reads what comes back: `reply` (may
  * be NULL) has room for ATTACK_REPLY bytes and is ended by NUL. Address in host order. */

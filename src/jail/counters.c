@@ -1,6 +1,6 @@
-/* Reads named counters of nf_tables over a netlink socket that was opened in the sandbox's network
- * namespace (NFT_MSG_GETOBJ, linux/netfilter/nf_tables.h). The answer comes from the kernel, but is
- * measured before it is read all the same. */
+/* Reads named counters and one set of nf_tables over a netlink socket that was opened in the
+ * sandbox's network namespace (NFT_MSG_GETOBJ, NFT_MSG_GETSETELEM, linux/netfilter/nf_tables.h).
+ * The answer comes from the kernel, but is measured before it is read all the same. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <linux/netfilter.h>
@@ -19,6 +19,8 @@ static size_t padded(size_t n)
 {
     return (n + 3) & ~(size_t)3;
 }
+
+enum { DUMP_MAX = 16 }; /* datagrams of one answer */
 
 struct ask {
     struct nlmsghdr head;
@@ -54,6 +56,8 @@ static const char *find(const char *p, size_t n, int type, size_t *size)
     }
     return NULL;
 }
+
+/* --- counters --- */
 
 static uint64_t number(const char *p, size_t n, int type)
 {
@@ -104,6 +108,91 @@ static bool ask_counter(int netlink, uint8_t family, const char *name, struct co
     return true;
 }
 
+/* --- where rejected packets were going --- */
+
+/* One element of the set: an address and a port, each in four bytes, and a counter. */
+static bool read_element(const char *p, size_t n, struct cg_keeper_rejected *out)
+{
+    size_t size = 0;
+    const char *key = find(p, n, NFTA_SET_ELEM_KEY, &size);
+    uint32_t address;
+    uint16_t port;
+    key = key ? find(key, size, NFTA_DATA_VALUE, &size) : NULL;
+    if (!key || size != 2 * sizeof(uint32_t))
+        return false;
+    memcpy(&address, key, sizeof address);
+    memcpy(&port, key + sizeof address, sizeof port);
+    const char *expr = find(p, n, NFTA_SET_ELEM_EXPR, &size);
+    const char *data = expr ? find(expr, size, NFTA_EXPR_DATA, &size) : NULL;
+    *out =
+        (struct cg_keeper_rejected){.address = ntohl(address),
+                                    .port = ntohs(port),
+                                    .packets = data ? number(data, size, NFTA_COUNTER_PACKETS) : 0};
+    return true;
+}
+
+static void read_elements(const char *p, size_t n, struct cg_keeper_counters *out)
+{
+    while (n >= attr_head && out->nrejected < CG_KEEPER_REJECTED) {
+        struct nlattr attr;
+        memcpy(&attr, p, sizeof attr);
+        if (attr.nla_len < attr_head || attr.nla_len > n)
+            return;
+        if (read_element(p + attr_head, attr.nla_len - attr_head, &out->rejected[out->nrejected]))
+            out->nrejected++;
+        size_t step = CG_MIN(padded(attr.nla_len), n);
+        p += step;
+        n -= step;
+    }
+}
+
+/* The messages of one datagram. False: there are no more. */
+static bool read_dump(const char *p, size_t n, struct cg_keeper_counters *out)
+{
+    const size_t skip = NLMSG_LENGTH(sizeof(struct nfgenmsg));
+    struct nlmsghdr h;
+    while (n >= sizeof h) {
+        memcpy(&h, p, sizeof h);
+        if (h.nlmsg_len < sizeof h || h.nlmsg_len > n || h.nlmsg_type == NLMSG_DONE ||
+            h.nlmsg_type == NLMSG_ERROR)
+            return false;
+        size_t size = 0;
+        const char *list = h.nlmsg_len >= skip ? find(p + skip, h.nlmsg_len - skip,
+                                                      NFTA_SET_ELEM_LIST_ELEMENTS, &size)
+                                               : NULL;
+        if (list)
+            read_elements(list, size, out);
+        size_t step = CG_MIN(padded(h.nlmsg_len), n);
+        p += step;
+        n -= step;
+    }
+    return true;
+}
+
+static bool ask_rejected(int netlink, struct cg_keeper_counters *out, struct cg_err *e)
+{
+    static const char set[] = "rejected_at";
+    static char answer[32 * 1024]; /* what the kernel fills at most in one go */
+    struct ask a = {
+        .head = {.nlmsg_len = NLMSG_LENGTH(sizeof(struct nfgenmsg)),
+                 .nlmsg_type = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETSETELEM,
+                 .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP},
+        .family = {.nfgen_family = NFPROTO_IPV4, .version = NFNETLINK_V0},
+    };
+    put(&a, NFTA_SET_ELEM_LIST_TABLE, CG_TABLE, sizeof CG_TABLE);
+    put(&a, NFTA_SET_ELEM_LIST_SET, set, sizeof set);
+    if (send(netlink, &a, a.head.nlmsg_len, 0) < 0)
+        return cg_fail_sys(e, "ask for %s", set);
+    for (int i = 0; i < DUMP_MAX; i++) {
+        ssize_t got = recv(netlink, answer, sizeof answer, 0);
+        if (got < 0)
+            return cg_fail_sys(e, "read %s", set);
+        if (!read_dump(answer, (size_t)got, out))
+            return true;
+    }
+    return cg_fail(e, CG_IO, "%s has no end", set);
+}
+
 bool cg_netns_counters(int netlink, struct cg_keeper_counters *out, struct cg_err *e)
 {
     struct counter frames = {0, 0}, packets = {0, 0}, rejected = {0, 0};
@@ -116,5 +205,5 @@ bool cg_netns_counters(int netlink, struct cg_keeper_counters *out, struct cg_er
         .dropped_packets = frames.packets + packets.packets,
         .dropped_bytes = frames.bytes + packets.bytes,
     };
-    return true;
+    return ask_rejected(netlink, out, e);
 }

@@ -118,10 +118,19 @@ enum cg_warden_fd {
 /* What a warden may ask its keeper: one byte, answered with one cg_keeper_counters. */
 enum { CG_KEEPER_COUNTERS = 'c' };
 
+#define CG_KEEPER_REJECTED 128 /* destinations that are told apart; a number for the preprocessor  \
+                                */
+struct cg_keeper_rejected {
+    uint32_t address; /* host order */
+    uint32_t port;
+    uint64_t packets; /* since the destination was last forgotten: after a minute of silence */
+};
 struct cg_keeper_counters {
     uint64_t rejected_packets; /* TCP to destinations that the policy rejects at SYN */
     uint64_t dropped_packets;  /* everything that is neither TCP nor DNS */
     uint64_t dropped_bytes;
+    uint64_t nrejected;
+    struct cg_keeper_rejected rejected[CG_KEEPER_REJECTED]; /* the first nrejected of them */
 };
 
 /* The client side, used by caged-server. Blocking, but the broker answers at once. */

@@ -15,7 +15,12 @@
 #include <nftables/libnftables.h>
 #include <string.h>
 
+#include "jail/jail.h"
 #include "jail/netns.h"
+
+#define TEXT_OF(x) #x
+#define TEXT(x) TEXT_OF(x)
+#define SIZE TEXT(CG_KEEPER_REJECTED)
 
 static const char head[] =
     "table netdev " CG_TABLE " {\n"
@@ -31,6 +36,8 @@ static const char head[] =
     "table ip " CG_TABLE " {\n"
     "  counter dropped { }\n"
     "  counter rejected { }\n"
+    "  set rejected_at { type ipv4_addr . inet_service; flags dynamic; size " SIZE "; timeout 1m; "
+    "counter; }\n"
     "  chain decide {\n"
     "    type filter hook prerouting priority mangle; policy drop;\n"
     "    ct state invalid counter name dropped drop\n"
@@ -40,34 +47,39 @@ static const char head[] =
 
 /* Addresses that are no place on the public network: the same as in egress/judge.c, which judges
  * the address that is dialled. Refused here, they refuse at once. */
-static const char tail[] = "    ip daddr { 0.0.0.0/8, 10.0.0.0/8, 100.64.0.0/10, 127.0.0.0/8,\n"
-                           "      168.63.129.16, 169.254.0.0/16, 172.16.0.0/12, 192.0.0.0/24,\n"
-                           "      192.0.2.0/24, 192.88.99.0/24, 192.168.0.0/16, 198.18.0.0/15,\n"
-                           "      198.51.100.0/24, 203.0.113.0/24, 224.0.0.0/3 } "
-                           "meta l4proto tcp counter name rejected reject with tcp reset\n"
-                           "    meta l4proto tcp accept\n"
-                           "    counter name dropped drop\n"
-                           "  }\n"
-                           "  chain turn {\n"
-                           "    type nat hook prerouting priority dstnat; policy accept;\n"
-                           "    iifname != \"" CG_TAP "\" accept\n"
-                           "    udp dport 53 redirect to :53\n"
-                           "    tcp dport 53 redirect to :53\n"
-                           "    meta l4proto tcp redirect to :%d\n"
-                           "  }\n"
-                           "  chain input {\n"
-                           "    type filter hook input priority filter; policy drop;\n"
-                           "    iifname \"lo\" accept\n"
-                           "    ct status dnat accept\n"
-                           "    ip daddr 172.30.0.1 udp dport 53 accept\n"
-                           "    ip daddr 172.30.0.1 tcp dport { 53, %d } accept\n"
-                           "    counter name dropped drop\n"
-                           "  }\n"
-                           "  chain forward {\n"
-                           "    type filter hook forward priority filter; policy drop;\n"
-                           "    counter name dropped drop\n"
-                           "  }\n"
-                           "}\n";
+#define NOT_PUBLIC                                                                                 \
+    "    ip daddr { 0.0.0.0/8, 10.0.0.0/8, 100.64.0.0/10, 127.0.0.0/8,\n"                          \
+    "      168.63.129.16, 169.254.0.0/16, 172.16.0.0/12, 192.0.0.0/24,\n"                          \
+    "      192.0.2.0/24, 192.88.99.0/24, 192.168.0.0/16, 198.18.0.0/15,\n"                         \
+    "      198.51.100.0/24, 203.0.113.0/24, 224.0.0.0/3 } meta l4proto tcp "
+
+/* Where they were is kept beside how often; a rule of its own, since a full set ends the rule. */
+static const char tail[] =
+    NOT_PUBLIC "update @rejected_at { ip daddr . tcp dport }\n" NOT_PUBLIC
+               "counter name rejected reject with tcp reset\n"
+               "    meta l4proto tcp accept\n"
+               "    counter name dropped drop\n"
+               "  }\n"
+               "  chain turn {\n"
+               "    type nat hook prerouting priority dstnat; policy accept;\n"
+               "    iifname != \"" CG_TAP "\" accept\n"
+               "    udp dport 53 redirect to :53\n"
+               "    tcp dport 53 redirect to :53\n"
+               "    meta l4proto tcp redirect to :%d\n"
+               "  }\n"
+               "  chain input {\n"
+               "    type filter hook input priority filter; policy drop;\n"
+               "    iifname \"lo\" accept\n"
+               "    ct status dnat accept\n"
+               "    ip daddr 172.30.0.1 udp dport 53 accept\n"
+               "    ip daddr 172.30.0.1 tcp dport { 53, %d } accept\n"
+               "    counter name dropped drop\n"
+               "  }\n"
+               "  chain forward {\n"
+               "    type filter hook forward priority filter; policy drop;\n"
+               "    counter name dropped drop\n"
+               "  }\n"
+               "}\n";
 
 static void add_net(const struct cg_jail_net *n, struct cg_buf *out)
 {

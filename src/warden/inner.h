@@ -19,6 +19,7 @@
 #include <uv.h>
 
 #include "egress/egress.h"
+#include "jail/jail.h"
 #include "link/link.h"
 #include "loop/stream.h"
 #include "record/record.h"
@@ -151,7 +152,16 @@ struct warden {
     struct keeper_counts {
         uint64_t rejected_packets, dropped_packets, dropped_bytes;
     } counted, counted_told;
+    struct rejected {
+        uint32_t address, port;
+        uint64_t packets, told;
+    } rejected[CG_KEEPER_REJECTED];
+    unsigned nrejected;
 };
+
+/* rejected.c: where packets were going that the packet filter rejects, as the keeper reads it. */
+void rejected_take(struct warden *w, const struct cg_keeper_counters *c);
+void rejected_tell(struct warden *w);
 
 /* conn.c; streams of servers: up.h */
 void conns_listen(struct warden *w);

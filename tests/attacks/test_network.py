@@ -112,6 +112,17 @@ def test_names_that_lead_inside_lead_nowhere(box, mode):
         assert "reached" not in out and "timed out" not in out, out
 
 
+def test_where_the_packet_filter_rejects_is_in_the_record(box):
+    policy(box, "full")
+    for _ in range(3):
+        assert "reached" not in curl(box, "http://10.44.0.7:8022/")
+    def told():
+        return sum(e["data"]["packets"] for e in box.events("network") if e["data"].get("address") == "10.44.0.7" and e["data"]["event"] == "rejected")
+    product.wait_for("told with its address, and how often", lambda: told() == 3, 40)
+    line = next(e for e in box.events("network") if e["data"]["event"] == "rejected" and e["data"]["address"] == "10.44.0.7")
+    assert line["src"] == "host" and (line["data"]["port"], line["data"]["verdict"], line["data"]["rule"]) == (8022, "deny", "private 10.0.0.0/8")
+
+
 def test_the_servers_own_port_is_not_reachable(box):
     policy(box, "full")
     port = box.server.url.rsplit(":", 1)[1]
@@ -225,7 +236,7 @@ def test_the_attack_verb_finds_every_wall_held_and_leaves_nothing(lab, box):
     before, arrived = len(lines(lab.asked)), lines(lab.arrived)
     done = box.server.cli("attack", box.id, "--json", check=False)
     report = json.loads(done.stdout)
-    assert done.returncode == 0 and report["open"] == 0, report
+    assert done.returncode == 0 and report["open"] == 0, [row["told"] for row in report["classes"] if row["open"]]
     rows = {row["class"]: row for row in report["classes"]}
     assert set(rows) == {"dns", "names", "hello", "addresses", "doors", "ipv6", "datagrams", "frames", "vsock", "gateway", "values"}
     for name, row in rows.items():

@@ -175,7 +175,18 @@ def test_connection_that_is_not_allowed_is_reset_and_counted(guest, address, por
     # the last is the network's broadcast address, which the guest itself refuses
     assert guest.tell(f"tcp {address} {port}") in ("refused", "Permission denied", "Network unreachable")
     if address != "172.30.0.3":
-        assert guest.counters()["rejected"] == before + 1
+        after = guest.counters()
+        assert after["rejected"] == before + 1 and after["at"][(address, port)] >= 1
+
+
+def test_where_rejected_packets_went_is_kept_for_a_bounded_number_of_places(guest):
+    places = [(f"10.77.{i // 100}.{i % 100}", 1000 + i) for i in range(140)]
+    before = guest.counters()
+    for address, port in places:
+        assert guest.tell(f"tcp {address} {port}") == "refused"
+    after = guest.counters()
+    assert after["rejected"] == before["rejected"] + 140  # a full set lets nothing through
+    assert len(after["at"]) <= 128 and len([p for p in places if after["at"].get(p) == 1]) >= 100
 
 
 @pytest.mark.parametrize("resolver", ["172.30.0.1", "8.8.8.8", "10.9.8.7"])

@@ -2,6 +2,7 @@
 
 import array
 import contextlib
+import ipaddress
 import json
 import os
 import pathlib
@@ -26,7 +27,8 @@ NAMESPACES = ("user", "mnt", "pid", "net", "ipc", "uts")
 REQUEST = struct.Struct("=IIII40sIIIIQQII256s")
 REPLY = struct.Struct("=IIIIiii224s")
 END = struct.Struct("=IIiI")
-COUNTERS = struct.Struct("=QQQ")
+COUNTERS = struct.Struct("=QQQQ")
+REJECTED = struct.Struct("=IIQ")
 
 
 def tool(name):
@@ -263,7 +265,11 @@ class Box:
 
     def counters(self):
         self.ask.send(b"c")
-        return dict(zip(("rejected", "dropped", "bytes"), COUNTERS.unpack(self.ask.recv(64))))
+        data = self.ask.recv(8192)
+        *numbers, n = COUNTERS.unpack(data[:COUNTERS.size])
+        at = [REJECTED.unpack_from(data, COUNTERS.size + i * REJECTED.size) for i in range(n)]
+        return {**dict(zip(("rejected", "dropped", "bytes"), numbers)),
+                "at": {(str(ipaddress.ip_address(address)), port): packets for address, port, packets in at}}
 
     def console_text(self):
         return self.console.read_text(errors="replace")

@@ -201,6 +201,8 @@ static void rules_name_only_what_the_operator_allows(void **state)
     assert_non_null(strstr(s, "ip daddr 192.168.0.0/16 meta l4proto tcp accept"));
     assert_true(strstr(s, "reject with tcp reset") > strstr(s, "192.168.0.0/16"));
     assert_non_null(strstr(s, "224.0.0.0/3 } meta l4proto tcp counter name rejected reject"));
+    assert_non_null(strstr(s, "size 128;"));
+    assert_non_null(strstr(s, "224.0.0.0/3 } meta l4proto tcp update @rejected_at"));
     assert_true(strstr(s, "    meta l4proto tcp accept") > strstr(s, "reject with tcp reset"));
 }
 

@@ -118,8 +118,9 @@ enum cg_warden_fd {
 /* What a warden may ask its keeper: one byte, answered with one cg_keeper_counters. */
 enum { CG_KEEPER_COUNTERS = 'c' };
 
-#define CG_KEEPER_REJECTED 128 /* destinations that are told apart; a number for the preprocessor  \
-                                */
+#define CG_KEEPER_REJECTED                                                                         \
+    128 /* destinations that are told apart; a number for the preprocessor                         \
+         */
 struct cg_keeper_rejected {
     uint32_t address; /* host order */
     uint32_t port;

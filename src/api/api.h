@@ -115,6 +115,10 @@ void write_env(struct cg_jsonw *w, const char *key, const struct cg_json *env);
 /* Ends a key of the caller's account for good and replies. */
 void op_end_key(struct op *op, const char *id);
 
+/* `agents` and `packages` of a create request. */
+CG_MUST_USE bool api_agents_read(const struct cg_api *a, const struct cg_json *b, struct cg_spec *s,
+                                 struct cg_err *e);
+
 /* The account that may see a sandbox. */
 bool op_owns(const struct op *op, const struct cg_sandbox *sb);
 
@@ -132,6 +136,7 @@ api_handler api_sandbox_snapshots, api_snapshots_create, api_snapshots, api_snap
     api_snapshot_delete, api_snapshot_restore, api_snapshot_download, api_snapshot_content,
     api_sandbox_fork, api_gc;
 api_handler api_tunnel, api_mcp;
+api_handler api_agents, api_run_agent, api_scripted;
 api_handler api_not_yet;
 api_handler api_signup, api_login, api_logout, api_password;
 api_handler api_account_sessions, api_account_session_delete;

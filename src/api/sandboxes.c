@@ -35,7 +35,7 @@ void api_sandbox(struct op *op)
 /* Fields whose part of the product is not built: refused when set, never ignored. */
 static bool refuse_unbuilt(struct op *op, const struct cg_json *b)
 {
-    static const char *const unbuilt[] = {"packages", "agents", "persona_id", "harness_id"};
+    static const char *const unbuilt[] = {"persona_id", "harness_id"};
     for (size_t i = 0; i < CG_COUNT(unbuilt); i++) {
         const struct cg_json *v = cg_json_get(b, unbuilt[i]);
         bool empty = !v || v->type == CG_JSON_NULL || (v->type == CG_JSON_ARR && v->count == 0) ||
@@ -210,7 +210,9 @@ static bool read_spec(struct op *op, const struct cg_json *b, struct cg_spec *s,
     if (!read_snapshot(op, b, &from, e))
         return false;
     if (from) {
-        if (template_name && template_name[0] && !cg_streq(template_name, from->template_name))
+        size_t base = strcspn(from->template_name, "+");
+        if (template_name && template_name[0] &&
+            (strlen(template_name) != base || strncmp(template_name, from->template_name, base)))
             return cg_fail(e, CG_INVALID, "snapshot %s is of the template %s, not of %.64s",
                            from->id, from->template_name, template_name);
         cg_strlcpy(s->snapshot, sizeof s->snapshot, from->id);
@@ -228,8 +230,9 @@ static bool read_spec(struct op *op, const struct cg_json *b, struct cg_spec *s,
         return cg_fail(e, CG_INVALID, "template is needed: GET /v1/templates lists them");
     if (memory && memory < 128)
         return cg_fail(e, CG_INVALID, "memory_mb must be 0 (the default) or from 128 to 8192");
-    if (!cg_strlcpy(s->template_name, sizeof s->template_name, template_name))
-        return cg_fail(e, CG_INVALID, "template: the name is too long");
+    if ((!from && strchr(template_name, '+')) ||
+        !cg_strlcpy(s->template_name, sizeof s->template_name, template_name))
+        return cg_fail(e, CG_INVALID, "template: \"%.64s\" is no name", template_name);
     s->cpus = cpus ? (uint32_t)cpus : o->default_cpus;
     s->memory_mb = memory ? (uint32_t)memory : o->default_memory_mb;
     s->disk_gb = disk ? (uint32_t)disk : o->default_disk_gb;
@@ -238,7 +241,8 @@ static bool read_spec(struct op *op, const struct cg_json *b, struct cg_spec *s,
         return false;
     s->timeout_s = CG_MIN(idle_s, IDLE_MAX_S); /* a longer one is clamped */
     return cg_network_wish(b, &s->network_json, e) && read_budget(b, s, e) && read_repo(b, s, e) &&
-           read_texts(b, s, e) && read_config(b, s, e) && read_secrets(op, b, s, e);
+           read_texts(b, s, e) && read_config(b, s, e) && read_secrets(op, b, s, e) &&
+           api_agents_read(op->api, b, s, e);
 }
 
 static void on_created(void *ctx, struct cg_sandbox *sb, const struct cg_err *err)

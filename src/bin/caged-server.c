@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "core/accounts.h"
 #include "core/host.h"
+#include "core/providers.h"
 #include "core/secrets.h"
 
 enum { FINISH_MS = 5000, FINISH_STEP_MS = 50, HOUSEKEEPING_MS = 5000 };
@@ -92,6 +93,7 @@ static bool serve(struct server *s, struct cg_err *e)
         !cg_core_secrets_start(&s->core, e) || !cg_adopt_all(&s->core, e) ||
         !cg_api_start(&s->api, &s->core, s->host.listen, e))
         return false;
+    cg_providers_scripted(&s->core, s->host.port);
     if (s->host.probe >= 0)
         cg_core_await_probe(&s->core, s->host.probe);
     if (!cg_host_announce(&s->core, &s->host, e))

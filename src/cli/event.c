@@ -55,6 +55,25 @@ static void process(FILE *f, const struct cg_json *d)
     text_of(f, d, "code", " exit ");
 }
 
+/* A call to a model that is over: model, tokens, dollars, how it ended, tools it asked for. */
+static void llm_call(FILE *f, const struct cg_json *d)
+{
+    const struct cg_json *cost = cg_json_get(d, "cost_nusd");
+    const struct cg_json *tools = cg_json_get(d, "tool_calls");
+    text_of(f, d, "event", " ");
+    text_of(f, d, "model", " ");
+    text_of(f, d, "tokens_in", " in ");
+    text_of(f, d, "tokens_out", " out ");
+    if (cost && cost->type == CG_JSON_INT)
+        fprintf(f, " $%.6f", cost->number / 1e9);
+    text_of(f, d, "status", " ");
+    for (const struct cg_json *t = tools ? tools->child : NULL; t; t = t->next) {
+        fputs(t == tools->child ? ", wants " : ", ", f);
+        cli_print_text(f, t->str.p, CG_MIN(t->str.n, (size_t)40));
+    }
+    text_of(f, d, "why", ": ");
+}
+
 static void other(FILE *f, const struct cg_json *d)
 {
     static const char *const keys[] = {"event", "op",      "path", "to",   "verdict",
@@ -83,6 +102,8 @@ void event_print(FILE *f, struct cg_slice data)
         command(f, d);
     else if (strcmp(type, "process") == 0)
         process(f, d);
+    else if (strcmp(type, "llm_call") == 0)
+        llm_call(f, d);
     else
         other(f, d);
     fputc('\n', f);

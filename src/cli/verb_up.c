@@ -51,17 +51,6 @@ static void take(char **to, const char *flag)
 /* Flags win over the file. */
 static bool apply_flags(struct wish *w, struct cg_err *e)
 {
-    const struct {
-        const char *flag, *value;
-    } later[] = {
-        {"--agents", w->agents},
-        {"--packages", w->packages},
-    };
-    for (size_t i = 0; i < CG_COUNT(later); i++) {
-        if (later[i].value)
-            return cg_fail(e, CG_UNSUPPORTED, "%s: this part is not built yet in this version",
-                           later[i].flag);
-    }
     struct cg_project *p = &w->p;
     take(&p->template_name, w->template_name);
     take(&p->network_mode, w->network);
@@ -72,6 +61,8 @@ static bool apply_flags(struct wish *w, struct cg_err *e)
     if (w->repo)
         take(&p->repo_url, w->repo);
     take(&p->secrets, w->secrets);
+    take(&p->agents, w->agents);
+    take(&p->packages, w->packages);
     take(&p->allow, w->allowlist);
     if (w->allowlist && !w->network)
         take(&p->network_mode, "allowlist");
@@ -186,6 +177,10 @@ static bool write_body(const struct wish *w, bool local, struct cg_buf *b)
         cg_jsonw_kbool(&j, "defer_init", true);
     if (p->secrets)
         write_names(&j, "secrets", p->secrets);
+    if (p->agents)
+        write_names(&j, "agents", p->agents);
+    if (p->packages)
+        write_names(&j, "packages", p->packages);
     if (p->allow)
         write_names(&j, "allowlist", p->allow);
     if (p->deny)

@@ -168,6 +168,8 @@ static bool read_network(struct reader *r, const char *key, const yaml_node_t *n
 
 static bool read_names(struct reader *r, const char *key, const yaml_node_t *n, char **out)
 {
+    /* a package's name may say a version */
+    const char *never = strcmp(key, "packages") == 0 ? ", \t\r\n" : ", \t\r\n=";
     struct cg_buf b;
     if (n->type != YAML_SEQUENCE_NODE)
         return is_null(n) || bad(r, n, key, "must be a list of names");
@@ -175,23 +177,18 @@ static bool read_names(struct reader *r, const char *key, const yaml_node_t *n, 
     for (yaml_node_item_t *i = n->data.sequence.items.start; i < n->data.sequence.items.top; i++) {
         const yaml_node_t *item = yaml_document_get_node(&r->doc, *i);
         const char *name = scalar(item);
-        if (!name || !name[0] || strpbrk(name, ", \t\r\n=")) {
+        if (!name || !name[0] || strpbrk(name, never)) {
             cg_buf_finish(&b);
-            return bad(r, item, key, "must be a list of names of secrets (caged secrets list)");
+            return bad(r, item, key,
+                       strcmp(key, "secrets") == 0
+                           ? "must be a list of names of secrets (caged secrets list)"
+                           : "must be a list of names");
         }
         cg_buf_addf(&b, "%s%s", b.n ? "," : "", name);
     }
     free(*out);
     *out = b.n > 0 ? cg_buf_take(&b) : NULL;
     return true;
-}
-
-static bool not_yet(struct reader *r, const char *key, const yaml_node_t *n)
-{
-    if (is_null(n) || (n->type == YAML_SEQUENCE_NODE &&
-                       n->data.sequence.items.start == n->data.sequence.items.top))
-        return true;
-    return bad(r, n, key, "this part is not built yet in this version: leave it out");
 }
 
 static bool read_key(struct reader *r, const char *key, const yaml_node_t *k, const yaml_node_t *v)
@@ -208,14 +205,9 @@ static bool read_key(struct reader *r, const char *key, const yaml_node_t *k, co
                  {"repo.branch", &p->repo_branch},
                  {"repo.commit", &p->repo_commit},
                  {"repo.subdirectory", &p->repo_subdir}};
-    static const char *const later[] = {"agents", "packages"};
     for (size_t i = 0; i < CG_COUNT(texts); i++) {
         if (strcmp(key, texts[i].name) == 0)
             return read_text(r, key, v, texts[i].text);
-    }
-    for (size_t i = 0; i < CG_COUNT(later); i++) {
-        if (strcmp(key, later[i]) == 0)
-            return not_yet(r, key, v);
     }
     if (strcmp(key, "cpus") == 0 || strcmp(key, "resources.cpu") == 0)
         return read_number(r, key, v, 8, &p->cpus);
@@ -244,6 +236,10 @@ static bool read_key(struct reader *r, const char *key, const yaml_node_t *k, co
         return read_network(r, key, v);
     if (strcmp(key, "secrets") == 0)
         return read_names(r, key, v, &p->secrets);
+    if (strcmp(key, "agents") == 0)
+        return read_names(r, key, v, &p->agents);
+    if (strcmp(key, "packages") == 0)
+        return read_names(r, key, v, &p->packages);
     if (strcmp(key, "env") == 0)
         return read_env(r, key, v);
     if (strcmp(key, "repo") == 0 && v->type == YAML_SCALAR_NODE)
@@ -414,7 +410,7 @@ void cg_project_finish(struct cg_project *p)
                             &p->deny,           &p->repo_url,     &p->repo_token,
                             &p->repo_token_env, &p->repo_branch,  &p->repo_commit,
                             &p->repo_subdir,    &p->init_script,  &p->raw,
-                            &p->secrets};
+                            &p->secrets,        &p->agents,       &p->packages};
     for (size_t i = 0; i < CG_COUNT(texts); i++)
         free(*texts[i]);
     for (unsigned i = 0; i < p->nenv; i++)

@@ -1,5 +1,5 @@
-/* .caged.yaml: what a project wants of its sandbox. Every key is known and checked; keys whose part
- * of the product is not built yet are refused, never ignored. docs/user-guide.md has the table. */
+/* .caged.yaml: what a project wants of its sandbox. Every key is known and checked.
+ * docs/user-guide.md has the table. */
 #ifndef CG_CONFIG_PROJECT_H
 #define CG_CONFIG_PROJECT_H
 
@@ -19,6 +19,7 @@ struct cg_project {
     char *repo_url, *repo_token, *repo_token_env, *repo_branch, *repo_commit, *repo_subdir;
     char *init_script;
     char *secrets;             /* names, with "," between them */
+    char *agents, *packages;   /* the same */
     char *env[CG_PROJECT_ENV]; /* NAME=value, ${VAR} expanded */
     unsigned nenv;
     char *raw; /* the file's text */

@@ -38,7 +38,7 @@ enum cg_init_state { CG_INIT_NONE, CG_INIT_PENDING, CG_INIT_RUNNING, CG_INIT_OK,
 
 /* What was asked for; all strings owned. */
 struct cg_spec {
-    char template_name[64];
+    char template_name[160]; /* "node-22", with agents "node-22+claude-code+codex" */
     uint32_t cpus;
     uint32_t memory_mb;
     uint32_t disk_gb;
@@ -46,9 +46,10 @@ struct cg_spec {
     char *env_json; /* an object of strings */
     char *repo_url, *repo_branch, *repo_commit, *repo_subdir, *repo_user;
     char *init_script;
-    char *secrets_json; /* an array of names, or NULL */
-    char *network_json; /* mode, allow, deny (network.h); NULL: full */
-    char *config_json;  /* {"source","raw"} of the client, or NULL */
+    char *packages_json; /* an array of names for npm or pip, or NULL */
+    char *secrets_json;  /* an array of names, or NULL */
+    char *network_json;  /* mode, allow, deny (network.h); NULL: full */
+    char *config_json;   /* {"source","raw"} of the client, or NULL */
     bool defer_init; /* the client runs init later (POST …/init), after it has uploaded files */
     char snapshot[CG_ID_TEXT]; /* it is made of; empty: of the template */
     int64_t timeout_s;
@@ -144,6 +145,8 @@ struct cg_core {
     bool probe_runs;             /* a child finds them out; creations wait */
     struct cg_creation *waiting; /* for the probe */
     char *libexec_dir;
+    char *scripted_url; /* of this server's own provider, and its key */
+    char scripted_key[CG_ID_TEXT];
     struct cg_seals seals;
     bool stopping;
 };

@@ -260,7 +260,8 @@ static void prepared(uv_work_t *work, int status)
 
 static void start_work(struct cg_creation *n)
 {
-    cg_sandbox_phase(n->sb, "disk", 10);
+    /* the first of its kind waits until the agents are fetched */
+    cg_sandbox_phase(n->sb, strchr(n->sb->spec.template_name, '+') ? "agents" : "disk", 10);
     uv_queue_work(n->sb->core->loop, &n->work, prepare_work, prepared);
 }
 

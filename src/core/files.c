@@ -13,6 +13,8 @@
 #include "core/golden.h"
 #include "core/network.h"
 #include "core/providers.h"
+#include "core/registries.h"
+#include "image/agents.h"
 
 enum { PROBE_WAIT_MS = 60000, RESTORE_MS = 20000 };
 
@@ -32,6 +34,7 @@ static void write_env(const struct cg_sandbox *sb, const struct cg_image *image,
             cg_jsonw_kstr(w, name, pair + n + 1);
     }
     cg_providers_env(sb, asked, w);
+    cg_registries_env(asked, w);
     for (const struct cg_json *m = asked ? asked->child : NULL; m; m = m->next)
         cg_jsonw_kstrn(w, m->key.p, m->str.p, m->str.n);
     cg_jsonw_obj_end(w);
@@ -69,7 +72,8 @@ static bool write_config(struct cg_creation *n, const struct cg_image *image, co
     cg_jsonw_kint(&w, "idle_s", sb->spec.timeout_s);
     cg_jsonw_kstr(&w, "id", sb->id);
     cg_jsonw_kstr(&w, "account", sb->account);
-    cg_jsonw_kstr(&w, "template", sb->spec.template_name);
+    cg_jsonw_key(&w, "template");
+    cg_jsonw_strn(&w, sb->spec.template_name, strcspn(sb->spec.template_name, "+"));
     cg_jsonw_kstr(&w, "hostname", sb->id);
     cg_jsonw_key(&w, "shape");
     cg_jsonw_obj(&w);
@@ -178,13 +182,24 @@ static bool place_snapshot(struct cg_creation *n, const char *dir, struct cg_err
            (!sb->helper || cg_golden_prepare(n, e));
 }
 
+/* A template with agents is made when it is asked for the first time. */
+static bool find_image(const struct cg_creation *n, struct cg_image *image, struct cg_err *e)
+{
+    const struct cg_image_config *c = &n->sb->core->images;
+    const char *name = n->sb->spec.template_name;
+    if (cg_variant_is(name) && !n->resume && !n->snapshot &&
+        !cg_variant_build(c, name, NULL, NULL, e))
+        return false;
+    return cg_image_resolve(c, name, image, e);
+}
+
 bool cg_creation_prepare(struct cg_creation *n, struct cg_err *e)
 {
     struct cg_sandbox *sb = n->sb;
     CG_OWN(cg_drop_free) char *dir = cg_sandbox_dir(sb);
     CG_OWN(cg_drop_free) char *run = cg_run_path(sb->core, sb->id, NULL);
     struct cg_image image = {0};
-    if (!cg_image_resolve(&sb->core->images, sb->spec.template_name, &image, e))
+    if (!find_image(n, &image, e))
         return false;
     bool ok = sb->core->probed || n->probe_json || probe_now(n, &image, e);
     ok = ok && (n->resume || cg_fs_mkdirs(dir, 0770, e));

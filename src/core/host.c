@@ -165,6 +165,7 @@ bool cg_host_prepare(struct cg_core *c, struct cg_host *h, struct cg_err *e)
         !open_owner_key(c, h, e))
         return false;
     cg_image_config_init(&c->images, c->options.state_dir);
+    c->images.own_dir = state_path(c, "agents");
     return listen_on(&c->options, h, e);
 }
 
@@ -331,12 +332,14 @@ static bool give_up_rights(struct cg_core *c, struct cg_err *e)
                                         "server.log.1",
                                         "sandboxes",
                                         "archive",
+                                        "agents",
                                         "seals",
                                         "signing.key",
                                         "signing.pub"};
     CG_OWN(cg_drop_free) char *boxes = state_path(c, "sandboxes");
     CG_OWN(cg_drop_free) char *archive = state_path(c, "archive");
-    if (!cg_fs_mkdirs(boxes, 0711, e) || !cg_fs_mkdirs(archive, 0711, e))
+    if (!cg_fs_mkdirs(boxes, 0711, e) || !cg_fs_mkdirs(archive, 0711, e) ||
+        !cg_fs_mkdirs(c->images.own_dir, 0755, e))
         return false;
     if (c->rootless)
         return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 || cg_fail_sys(e, "no_new_privs");

@@ -403,6 +403,7 @@ bool cg_options_read(int argc, char **argv, struct cg_options *o, struct cg_err 
     add_aliases(&o->network);
     cg_network_resolvers(&o->network);
     o->registries = cg_registries_read();
+    cg_registries_export();
     if (!cg_fs_mkdirs(o->state_dir, 0711, e))
         return false;
     char real[PATH_MAX];

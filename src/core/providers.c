@@ -19,6 +19,17 @@ static const struct {
              {"google", "https://generativelanguage.googleapis.com"},
              {"openrouter", "https://openrouter.ai/api"}};
 
+void cg_providers_scripted(struct cg_core *c, uint16_t port)
+{
+    const char *host = c->options.listen_host;
+    bool any = cg_streq(host, "0.0.0.0") || cg_streq(host, "::");
+    bool six = !any && strchr(host, ':') != NULL;
+    cg_id_make("scr", c->scripted_key);
+    free(c->scripted_url);
+    c->scripted_url = cg_format("http://%s%s%s:%u/scripted", six ? "[" : "",
+                                any ? "127.0.0.1" : host, six ? "]" : "", port);
+}
+
 static void write_provider(struct cg_jsonw *w, const struct cg_gateway_provider *p)
 {
     cg_jsonw_obj(w);
@@ -57,6 +68,10 @@ void cg_providers_write(const struct cg_sandbox *sb, struct cg_jsonw *w)
         if (!listed)
             write_provider(w, &p);
     }
+    struct cg_gateway_provider own = {.name = CG_SCRIPTED};
+    if (sb->core->scripted_url &&
+        cg_strlcpy(own.base_url, sizeof own.base_url, sb->core->scripted_url))
+        write_provider(w, &own);
     cg_jsonw_arr_end(w);
     cg_jsonw_obj_end(w);
 }
@@ -69,6 +84,8 @@ void cg_providers_write_keys(const struct cg_sandbox *sb, struct cg_jsonw *w)
     for (size_t i = 0; i < o->nproviders; i++)
         if (o->providers[i].key[0])
             cg_jsonw_kstr(w, o->providers[i].name, o->providers[i].key);
+    if (sb->core->scripted_url)
+        cg_jsonw_kstr(w, CG_SCRIPTED, sb->core->scripted_key);
     cg_jsonw_obj_end(w);
 }
 

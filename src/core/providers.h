@@ -4,6 +4,11 @@
 
 #include "core/core.h"
 
+/* The provider that is this server: a script in a model's place, for demonstrations. Its wardens
+ * find it on this port. */
+#define CG_SCRIPTED "scripted"
+void cg_providers_scripted(struct cg_core *c, uint16_t port);
+
 /* The member `gateway` of config.json. */
 void cg_providers_write(const struct cg_sandbox *sb, struct cg_jsonw *w);
 /* The member `keys` of a `start` request: the only way that keys take. */

@@ -7,6 +7,8 @@
 #include "base/log.h"
 #include "core/creation.h"
 
+enum { PACKAGES_MS = 15 * 60 * 1000 };
+
 static const char clone_script[] =
     "set -e\n"
     "url=$1 branch=$2 commit=$3 subdir=$4\n"
@@ -94,6 +96,80 @@ static void end_tail(struct cg_creation *n)
     cg_buf_finish(&n->tail);
 }
 
+static const char packages_script[] =
+    "set -f\n"
+    "npm= pip=\n"
+    "for p; do case $p in\n"
+    "npm:*) npm=\"$npm ${p#npm:}\" ;;\n"
+    "pip:*) pip=\"$pip ${p#pip:}\" ;;\n"
+    "@*) npm=\"$npm $p\" ;;\n"
+    "*) if command -v npm >/dev/null; then npm=\"$npm $p\"; else pip=\"$pip $p\"; fi ;;\n"
+    "esac; done\n"
+    "if [ -n \"$npm\" ]; then\n"
+    "  command -v npm >/dev/null || { echo 'the template has no npm' >&2; exit 1; }\n"
+    "  npm install --global --no-audit --no-fund --loglevel=error -- $npm || exit\n"
+    "fi\n"
+    "if [ -n \"$pip\" ]; then\n"
+    "  command -v pip3 >/dev/null || { echo 'the template has no npm and no pip' >&2; exit 1; }\n"
+    "  pip3 install --quiet --no-input -- $pip || exit\n"
+    "fi\n";
+
+static void on_packages(struct cg_wcall *call, const struct cg_json *result,
+                        const struct cg_err *error)
+{
+    struct cg_creation *n = CG_CONTAINER(call, struct cg_creation, call);
+    struct cg_err e = error ? *error : (struct cg_err){.code = CG_OK};
+    if (!error && cg_json_bool(result, "timed_out", false)) {
+        cg_fail(&e, CG_TIMEOUT, "not done after %d minutes", PACKAGES_MS / 60000);
+    } else if (!error && cg_json_int(result, "exit_code", 1) != 0) {
+        const char *text = cg_buf_cstr(&n->tail);
+        size_t len = strlen(text);
+        cg_fail(&e, CG_UNAVAILABLE, "%s", len > 180 ? text + len - 180 : text);
+    }
+    end_tail(n);
+    if (e.code == CG_OK) {
+        cg_creation_running(n);
+        return;
+    }
+    cg_wrap(&e, "packages");
+    cg_creation_failed(n->sb, &e);
+}
+
+/* By the template's own npm and pip, from the registries of this machine, through the sandbox's
+ * egress: what the policy denies cannot be installed. */
+static void install_packages(struct cg_creation *n)
+{
+    const struct cg_spec *s = &n->sb->spec;
+    CG_OWN(cg_drop_json)
+    struct cg_json *names =
+        s->packages_json ? cg_json_parse(cg_slice_of(s->packages_json), NULL, NULL) : NULL;
+    if (!names || names->count == 0) {
+        cg_creation_running(n);
+        return;
+    }
+    cg_sandbox_phase(n->sb, "packages", 80);
+    const char *const argv[] = {"/bin/sh", "-c", packages_script, "packages"};
+    CG_OWN(cg_drop_buf) struct cg_buf b;
+    struct cg_jsonw w;
+    cg_buf_init(&b, CG_LINK_MAX_PAYLOAD);
+    cg_jsonw_init(&w, &b);
+    cg_jsonw_obj(&w);
+    cg_jsonw_kstr(&w, "kind", "exec");
+    cg_jsonw_kstr(&w, "origin", "packages");
+    cg_jsonw_kint(&w, "timeout_ms", PACKAGES_MS);
+    cg_jsonw_key(&w, "argv");
+    cg_jsonw_arr(&w);
+    for (size_t i = 0; i < CG_COUNT(argv); i++)
+        cg_jsonw_str(&w, argv[i]);
+    for (const struct cg_json *p = names->child; p; p = p->next)
+        cg_jsonw_strn(&w, p->str.p, p->str.n);
+    cg_jsonw_arr_end(&w);
+    cg_jsonw_obj_end(&w);
+    struct cg_err e = CG_ERR_INIT;
+    if (!run(n, &b, on_packages, &e))
+        cg_creation_failed(n->sb, &e);
+}
+
 static void on_cloned(struct cg_wcall *call, const struct cg_json *result,
                       const struct cg_err *error)
 {
@@ -111,14 +187,14 @@ static void on_cloned(struct cg_wcall *call, const struct cg_json *result,
         cg_creation_failed(n->sb, &e);
         return;
     }
-    cg_creation_running(n);
+    install_packages(n);
 }
 
 void cg_creation_clone(struct cg_creation *n)
 {
     const struct cg_spec *s = &n->sb->spec;
     if (!s->repo_url) {
-        cg_creation_running(n);
+        install_packages(n);
         return;
     }
     cg_sandbox_phase(n->sb, "clone", 70);

@@ -6,6 +6,7 @@
 
 #include "base/command.h"
 #include "base/fs.h"
+#include "base/json.h"
 #include "base/jsonw.h"
 #include "egress/policy.h"
 
@@ -161,4 +162,66 @@ char *cg_registries_read(void)
         cg_jsonw_str(&w, hosts.p + at);
     cg_jsonw_arr_end(&w);
     return cg_buf_take(&b);
+}
+
+/* --- for package managers --- */
+
+static const struct registry {
+    const char *names[2]; /* of the variable */
+    const char *manager, *word;
+} registries[] = {{{"NPM_CONFIG_REGISTRY", "npm_config_registry"}, "npm", "registry"},
+                  {{"PIP_INDEX_URL", "PIP_INDEX_URL"}, "pip", "index-url"}};
+
+static const char *registry_of(const struct registry *r)
+{
+    const char *value = getenv(r->names[0]);
+    return value ? value : getenv(r->names[1]);
+}
+
+/* "registry = URL" or "index-url = URL" at the begin of a line; the caller's, or NULL. */
+static char *find_setting(const char *text, const char *word)
+{
+    size_t n = strlen(word);
+    for (const char *l = text; *l; l += strcspn(l, "\n"), l += *l == '\n') {
+        const char *p = l + strspn(l, " \t");
+        if (strncmp(p, word, n) != 0)
+            continue;
+        p += n + strspn(p + n, " \t");
+        if (*p != '=')
+            continue;
+        p++;
+        p += strspn(p, " \t\"");
+        if (cg_has_prefix(p, "http"))
+            return cg_strndup(p, strcspn(p, " \t\r\n\""));
+    }
+    return NULL;
+}
+
+void cg_registries_export(void)
+{
+    const char *home = getenv("HOME");
+    for (size_t r = 0; r < CG_COUNT(registries); r++) {
+        for (size_t i = 0; i < CG_COUNT(sources) && !registry_of(&registries[r]); i++) {
+            const char *path = sources[i].path;
+            CG_OWN(cg_drop_free) char *text = NULL;
+            CG_OWN(cg_drop_free)
+            char *file =
+                path[0] == '~' ? cg_format("%s%s", home ? home : "", path + 1) : cg_strdup(path);
+            if (!cg_streq(sources[i].manager, registries[r].manager) ||
+                !cg_fs_slurp(file, FILE_MAX, &text, NULL, NULL))
+                continue;
+            CG_OWN(cg_drop_free) char *url = find_setting(text, registries[r].word);
+            if (url)
+                setenv(registries[r].names[0], url, 0);
+        }
+    }
+}
+
+void cg_registries_env(const struct cg_json *asked, struct cg_jsonw *w)
+{
+    for (size_t r = 0; r < CG_COUNT(registries); r++) {
+        const char *url = registry_of(&registries[r]);
+        if (url && !strchr(url, '@') && !cg_json_get(asked, registries[r].names[0]))
+            cg_jsonw_kstr(w, registries[r].names[0], url);
+    }
 }

@@ -12,9 +12,9 @@ static const char *const init_names[] = {"none", "pending", "running", "ok", "fa
 
 void cg_spec_finish(struct cg_spec *s)
 {
-    char **const texts[] = {&s->name,        &s->env_json,     &s->repo_url,    &s->repo_branch,
-                            &s->repo_commit, &s->repo_subdir,  &s->repo_user,   &s->init_script,
-                            &s->config_json, &s->secrets_json, &s->network_json};
+    char **const texts[] = {&s->name,        &s->env_json,     &s->repo_url,     &s->repo_branch,
+                            &s->repo_commit, &s->repo_subdir,  &s->repo_user,    &s->init_script,
+                            &s->config_json, &s->secrets_json, &s->network_json, &s->packages_json};
     for (size_t i = 0; i < CG_COUNT(texts); i++) {
         free(*texts[i]);
         *texts[i] = NULL;
@@ -122,6 +122,26 @@ static void write_error(const struct cg_sandbox *sb, struct cg_jsonw *w)
     cg_jsonw_obj_end(w);
 }
 
+/* What stands behind the template's name, and the packages. */
+static void write_agents(const struct cg_spec *s, struct cg_jsonw *w)
+{
+    const char *p = strchr(s->template_name, '+');
+    if (p) {
+        cg_jsonw_key(w, "agents");
+        cg_jsonw_arr(w);
+    }
+    for (; p; p = strchr(p, '+')) {
+        p++;
+        cg_jsonw_strn(w, p, strcspn(p, "+"));
+    }
+    if (strchr(s->template_name, '+'))
+        cg_jsonw_arr_end(w);
+    if (s->packages_json) {
+        cg_jsonw_key(w, "packages");
+        cg_jsonw_raw(w, s->packages_json, strlen(s->packages_json));
+    }
+}
+
 /* Members of the object; the caller opens and closes it. */
 static void write_members(struct cg_sandbox *sb, struct cg_jsonw *w)
 {
@@ -130,7 +150,8 @@ static void write_members(struct cg_sandbox *sb, struct cg_jsonw *w)
     if (s->name)
         cg_jsonw_kstr(w, "name", s->name);
     cg_jsonw_kstr(w, "status", cg_status_name(sb->status));
-    cg_jsonw_kstr(w, "template", s->template_name);
+    cg_jsonw_kstrn(w, "template", s->template_name, strcspn(s->template_name, "+"));
+    write_agents(s, w);
     if (sb->status == CG_STATUS_RUNNING)
         cg_jsonw_kstr(w, "ip", "172.30.0.2");
     cg_jsonw_kint(w, "cpus", s->cpus);
@@ -257,19 +278,34 @@ static void load_error(struct cg_sandbox *sb, const struct cg_json *error)
     cg_sandbox_text(&sb->console_tail, console);
 }
 
-static void load_secrets(struct cg_sandbox *sb, const struct cg_json *names)
+/* An array of names as a text, the caller's; NULL for none. */
+static char *load_names(const struct cg_json *names)
 {
     struct cg_buf b;
     struct cg_jsonw w;
     if (!names || names->count == 0)
-        return;
+        return NULL;
     cg_buf_init(&b, 8192);
     cg_jsonw_init(&w, &b);
     cg_jsonw_arr(&w);
     for (const struct cg_json *n = names->child; n; n = n->next)
         cg_jsonw_strn(&w, n->str.p, n->str.n);
     cg_jsonw_arr_end(&w);
-    sb->spec.secrets_json = cg_buf_take(&b);
+    return cg_buf_take(&b);
+}
+
+/* The template with its agents, as write_members took them apart. */
+static void load_template(struct cg_spec *s, const struct cg_json *doc)
+{
+    const char *name = cg_json_str(doc, "template");
+    const struct cg_json *agents = cg_json_get(doc, "agents");
+    struct cg_buf b;
+    cg_buf_init(&b, sizeof s->template_name - 1);
+    cg_buf_adds(&b, name ? name : "");
+    for (const struct cg_json *a = agents ? agents->child : NULL; a; a = a->next)
+        cg_buf_addf(&b, "+%s", a->str.p);
+    (void)cg_strlcpy(s->template_name, sizeof s->template_name, cg_buf_cstr(&b));
+    cg_buf_finish(&b);
 }
 
 struct cg_sandbox *cg_sandbox_load(struct cg_core *c, const struct cg_store_sandbox *row)
@@ -288,9 +324,7 @@ struct cg_sandbox *cg_sandbox_load(struct cg_core *c, const struct cg_store_sand
     sb->slot = row->slot;
     cg_strlcpy(sb->id, sizeof sb->id, row->id);
     cg_strlcpy(sb->account, sizeof sb->account, row->account);
-    const char *template_name = cg_json_str(doc, "template");
-    cg_strlcpy(sb->spec.template_name, sizeof sb->spec.template_name,
-               template_name ? template_name : "");
+    load_template(&sb->spec, doc);
     sb->spec.cpus = (uint32_t)cg_json_int(doc, "cpus", 1);
     sb->spec.memory_mb = (uint32_t)cg_json_int(doc, "memory_mb", 512);
     sb->spec.disk_gb = (uint32_t)cg_json_int(doc, "disk_gb", 1);
@@ -299,7 +333,8 @@ struct cg_sandbox *cg_sandbox_load(struct cg_core *c, const struct cg_store_sand
     sb->spec.repo_url = dup_member(doc, "repo_url");
     sb->spec.repo_branch = dup_member(doc, "repo_branch");
     sb->spec.init_script = dup_member(doc, "init_script");
-    load_secrets(sb, cg_json_get(doc, "secrets"));
+    sb->spec.secrets_json = load_names(cg_json_get(doc, "secrets"));
+    sb->spec.packages_json = load_names(cg_json_get(doc, "packages"));
     sb->spec.network_json = cg_network_of_row(doc);
     sb->created_wall = cg_json_int(inner, "created", 0);
     sb->started_wall = cg_json_int(inner, "started", 0);

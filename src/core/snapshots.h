@@ -30,7 +30,7 @@ struct cg_snapshot {
     bool memory;
     bool hidden; /* of a fork under way: in no list */
     int64_t size_bytes, stall_ns, created_wall, completed_wall;
-    char template_name[64];
+    char template_name[160];
     char *base_path;
     char *env_json; /* of the sandbox, for those made of it; NULL: none */
     uint32_t cpus, memory_mb, disk_gb;

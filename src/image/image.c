@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/fs.h"
+#include "image/agents.h"
 #include "image/hash.h"
 #include "image/kernel.h"
 #include "image/template.h"
@@ -54,6 +55,7 @@ void cg_image_config_init(struct cg_image_config *c, const char *state_dir)
     const char *data_dir = getenv("CAGED_DATA_DIR");
     const char *libexec = getenv("CAGED_LIBEXEC_DIR");
     CG_OWN(cg_drop_free) char *state = state_dir ? cg_strdup(state_dir) : default_state_dir();
+    c->own_dir = NULL;
     c->images_dir = images && *images ? cg_strdup(images) : cg_format("%s/images", state);
     c->data_dir = data_dir && *data_dir ? cg_strdup(data_dir)
                                         : first_of(self, data, CG_COUNT(data), "/templates");
@@ -64,6 +66,7 @@ void cg_image_config_init(struct cg_image_config *c, const char *state_dir)
 void cg_image_config_finish(struct cg_image_config *c)
 {
     free(c->images_dir);
+    free(c->own_dir);
     free(c->data_dir);
     free(c->agent_path);
     *c = (struct cg_image_config){.images_dir = NULL};
@@ -128,6 +131,13 @@ static bool build_boot(const struct cg_image_config *c, const struct cg_image_bu
     return cg_initramfs_build(&initramfs, e) && cg_writable_build(&writable, e);
 }
 
+/* The recipe of a template, with agents or without. */
+static const struct cg_recipe *recipe_of(const struct cg_recipes *recipes, const char *name)
+{
+    CG_OWN(cg_drop_free) char *base = cg_strndup(name, strcspn(name, "+"));
+    return cg_recipes_find(recipes, base);
+}
+
 bool cg_image_build(const struct cg_image_config *c, const struct cg_image_build *b,
                     struct cg_err *e)
 {
@@ -136,14 +146,16 @@ bool cg_image_build(const struct cg_image_config *c, const struct cg_image_build
         return false;
     bool ok = true;
     for (size_t i = 0; ok && b->templates && b->templates[i]; i++)
-        if (!cg_recipes_find(&recipes, b->templates[i]))
+        if (!recipe_of(&recipes, b->templates[i]))
             ok = cg_fail(e, CG_INVALID, "there is no template %s", b->templates[i]);
     ok = ok && cg_imagedir_open(c, e) && build_boot(c, b, e);
     for (size_t i = 0; ok && b->templates && b->templates[i]; i++) {
-        const struct cg_recipe *r = cg_recipes_find(&recipes, b->templates[i]);
+        const struct cg_recipe *r = recipe_of(&recipes, b->templates[i]);
         struct cg_task task;
         cg_task_init(&task, c, b, r->name);
-        ok = cg_template_build(&task, r, b->force, e);
+        ok = cg_template_build(&task, r, b->force, e) &&
+             (!cg_variant_is(b->templates[i]) ||
+              cg_variant_build(c, b->templates[i], b->progress, b->ctx, e));
     }
     cg_recipes_finish(&recipes);
     return ok;

@@ -12,6 +12,8 @@
 
 struct cg_image_config {
     char *images_dir; /* created when a build needs it */
+    char *own_dir;    /* the same for templates with agents, where images_dir is not ours to write;
+                         or NULL */
     char *data_dir;   /* holds templates/, image/ and guest-modules.txt */
     char *agent_path; /* caged-agent, the static binary that becomes /init */
 };

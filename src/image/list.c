@@ -5,6 +5,7 @@
 
 #include "base/fs.h"
 #include "base/jsonw.h"
+#include "image/agents.h"
 #include "image/hash.h"
 #include "image/kernel.h"
 #include "image/template.h"
@@ -87,7 +88,7 @@ static void add_imported(const struct cg_image_config *c, const struct cg_recipe
         CG_OWN(cg_drop_free)
         char *name = cg_strndup(names[i]->d_name, strlen(names[i]->d_name) - strlen(".json"));
         free(names[i]);
-        if (cg_recipes_find(recipes, name) || l->n >= TEMPLATES_MAX)
+        if (cg_recipes_find(recipes, name) || l->n >= TEMPLATES_MAX || cg_variant_is(name))
             continue;
         struct cg_err damaged = CG_ERR_INIT;
         struct cg_template *t = add(l);

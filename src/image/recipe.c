@@ -1,133 +1,34 @@
-/* Reads recipes with libyaml. A recipe is the operator's own file, but a typing error in it must
- * not go unseen: unknown keys and wrong types are refused with their line. */
+/* Reads recipes. What is written in one stands in docs/images.md. */
 #include "image/recipe.h"
 
 #include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
-#include <yaml.h>
 
 #include "base/fs.h"
 #include "image/hash.h"
+#include "image/yamlmap.h"
 
 enum { RECIPE_MAX = 65536, RECIPES_MAX = 256 };
 
 /* Counts up when builds of unchanged recipes would give something else. */
 static const char builder_version[] = "template 1";
 
-struct key {
-    const char *name;
-    enum { KEY_TEXT, KEY_LIST, KEY_MAP, KEY_CHECKS } type;
-    size_t offset;
+static const struct cg_yaml_key keys[] = {
+    {"name", CG_YAML_TEXT, offsetof(struct cg_recipe, name)},
+    {"description", CG_YAML_TEXT, offsetof(struct cg_recipe, description)},
+    {"suite", CG_YAML_TEXT, offsetof(struct cg_recipe, suite)},
+    {"reason", CG_YAML_TEXT, offsetof(struct cg_recipe, reason)},
+    {"aliases", CG_YAML_LIST, offsetof(struct cg_recipe, aliases)},
+    {"extra_suites", CG_YAML_LIST, offsetof(struct cg_recipe, extra_suites)},
+    {"packages", CG_YAML_LIST, offsetof(struct cg_recipe, packages)},
+    {"build_packages", CG_YAML_LIST, offsetof(struct cg_recipe, build_packages)},
+    {"npm", CG_YAML_LIST, offsetof(struct cg_recipe, npm)},
+    {"pip", CG_YAML_LIST, offsetof(struct cg_recipe, pip)},
+    {"run", CG_YAML_LIST, offsetof(struct cg_recipe, run)},
+    {"env", CG_YAML_MAP, offsetof(struct cg_recipe, env)},
+    {"contents", CG_YAML_PAIRS, offsetof(struct cg_recipe, check_names)},
 };
-
-static const struct key keys[] = {
-    {"name", KEY_TEXT, offsetof(struct cg_recipe, name)},
-    {"description", KEY_TEXT, offsetof(struct cg_recipe, description)},
-    {"suite", KEY_TEXT, offsetof(struct cg_recipe, suite)},
-    {"reason", KEY_TEXT, offsetof(struct cg_recipe, reason)},
-    {"aliases", KEY_LIST, offsetof(struct cg_recipe, aliases)},
-    {"extra_suites", KEY_LIST, offsetof(struct cg_recipe, extra_suites)},
-    {"packages", KEY_LIST, offsetof(struct cg_recipe, packages)},
-    {"build_packages", KEY_LIST, offsetof(struct cg_recipe, build_packages)},
-    {"npm", KEY_LIST, offsetof(struct cg_recipe, npm)},
-    {"pip", KEY_LIST, offsetof(struct cg_recipe, pip)},
-    {"run", KEY_LIST, offsetof(struct cg_recipe, run)},
-    {"env", KEY_MAP, offsetof(struct cg_recipe, env)},
-    {"contents", KEY_CHECKS, 0},
-};
-
-struct reader {
-    const char *file;
-    yaml_document_t *doc;
-    struct cg_recipe *recipe;
-    struct cg_err *e;
-};
-
-static bool bad(const struct reader *r, const yaml_node_t *node, const char *what)
-{
-    return cg_fail(r->e, CG_INVALID, "%s:%zu: %s", r->file, node->start_mark.line + 1, what);
-}
-
-static const char *scalar(const yaml_node_t *node)
-{
-    if (!node || node->type != YAML_SCALAR_NODE)
-        return NULL;
-    const char *text = (const char *)node->data.scalar.value;
-    return strlen(text) == node->data.scalar.length ? text : NULL;
-}
-
-static bool take_list(const struct reader *r, const yaml_node_t *node, struct cg_strv *out)
-{
-    if (node->type != YAML_SEQUENCE_NODE)
-        return bad(r, node, "expected a list");
-    for (yaml_node_item_t *at = node->data.sequence.items.start; at < node->data.sequence.items.top;
-         at++) {
-        yaml_node_t *item = yaml_document_get_node(r->doc, *at);
-        const char *text = scalar(item);
-        if (!text)
-            return bad(r, item ? item : node, "expected a list of texts");
-        cg_strv_add(out, text);
-    }
-    return true;
-}
-
-/* env gives KEY=VALUE in `out`; with `values` keys and values go to two lists. */
-static bool take_map(const struct reader *r, const yaml_node_t *node, struct cg_strv *out,
-                     struct cg_strv *values)
-{
-    if (node->type != YAML_MAPPING_NODE)
-        return bad(r, node, "expected names with values");
-    for (yaml_node_pair_t *at = node->data.mapping.pairs.start; at < node->data.mapping.pairs.top;
-         at++) {
-        yaml_node_t *k = yaml_document_get_node(r->doc, at->key);
-        const char *key = scalar(k);
-        const char *value = scalar(yaml_document_get_node(r->doc, at->value));
-        if (!key || !value || strpbrk(key, "= \t\n"))
-            return bad(r, k ? k : node, "expected a name with a text");
-        if (!values) {
-            cg_strv_addf(out, "%s=%s", key, value);
-            continue;
-        }
-        cg_strv_add(out, key);
-        cg_strv_add(values, value);
-    }
-    return true;
-}
-
-static bool take_value(const struct reader *r, const struct key *key, const yaml_node_t *node)
-{
-    void *to = (char *)r->recipe + key->offset;
-    switch (key->type) {
-    case KEY_TEXT: {
-        const char *text = scalar(node);
-        char **at = to;
-        if (!text || *at)
-            return bad(r, node, *at ? "this key is there twice" : "expected a text");
-        *at = cg_strdup(text);
-        return true;
-    }
-    case KEY_LIST:
-        return take_list(r, node, to);
-    case KEY_MAP:
-        return take_map(r, node, to, NULL);
-    case KEY_CHECKS:
-        return take_map(r, node, &r->recipe->check_names, &r->recipe->check_lines);
-    }
-    return false;
-}
-
-static bool take_pair(const struct reader *r, const yaml_node_pair_t *pair)
-{
-    yaml_node_t *k = yaml_document_get_node(r->doc, pair->key);
-    yaml_node_t *v = yaml_document_get_node(r->doc, pair->value);
-    const char *name = scalar(k);
-    for (size_t i = 0; name && v && i < CG_COUNT(keys); i++)
-        if (cg_streq(keys[i].name, name))
-            return take_value(r, &keys[i], v);
-    CG_OWN(cg_drop_free) char *what = cg_format("unknown key %s", name ? name : "(no text)");
-    return bad(r, k, what);
-}
 
 bool cg_template_name_valid(const char *name)
 {
@@ -136,16 +37,15 @@ bool cg_template_name_valid(const char *name)
     return n >= 1 && n <= 64 && strspn(name, allowed) == n && !strchr("._-", name[0]);
 }
 
-static bool complete(const struct reader *r)
+static bool complete(const char *file, const struct cg_recipe *p, struct cg_err *e)
 {
-    const struct cg_recipe *p = r->recipe;
     if (!p->name || !cg_template_name_valid(p->name))
-        return cg_fail(r->e, CG_INVALID, "%s: name is missing or not of a-z 0-9 . _ -", r->file);
+        return cg_fail(e, CG_INVALID, "%s: name is missing or not of a-z 0-9 . _ -", file);
     if (!p->description || !p->suite)
-        return cg_fail(r->e, CG_INVALID, "%s: description and suite are needed", r->file);
+        return cg_fail(e, CG_INVALID, "%s: description and suite are needed", file);
     for (size_t i = 0; i < p->aliases.n; i++)
         if (!cg_template_name_valid(p->aliases.v[i]))
-            return cg_fail(r->e, CG_INVALID, "%s: alias %s is not of a-z 0-9 . _ -", r->file,
+            return cg_fail(e, CG_INVALID, "%s: alias %s is not of a-z 0-9 . _ -", file,
                            p->aliases.v[i]);
     return true;
 }
@@ -154,43 +54,16 @@ bool cg_recipe_parse(const char *file, const char *text, size_t n, struct cg_rec
                      struct cg_err *e)
 {
     *out = (struct cg_recipe){.name = NULL};
-    yaml_parser_t parser;
-    yaml_document_t doc;
-    CG_ASSERT(yaml_parser_initialize(&parser));
-    yaml_parser_set_input_string(&parser, (const unsigned char *)text, n);
-    if (!yaml_parser_load(&parser, &doc)) {
-        cg_fail(e, CG_INVALID, "%s:%zu: %s", file, parser.problem_mark.line + 1,
-                parser.problem ? parser.problem : "no YAML");
-        yaml_parser_delete(&parser);
-        return false;
-    }
-    struct reader r = {.file = file, .doc = &doc, .recipe = out, .e = e};
-    yaml_node_t *root = yaml_document_get_root_node(&doc);
-    bool ok = root && root->type == YAML_MAPPING_NODE;
-    if (!ok)
-        cg_fail(e, CG_INVALID, "%s: expected names with values", file);
-    for (yaml_node_pair_t *at = ok ? root->data.mapping.pairs.start : NULL;
-         ok && at < root->data.mapping.pairs.top; at++)
-        ok = take_pair(&r, at);
-    ok = ok && complete(&r);
-    yaml_document_delete(&doc);
-    yaml_parser_delete(&parser);
-    if (!ok)
-        cg_recipe_finish(out);
-    return ok;
+    if (cg_yaml_read(file, (struct cg_slice){text, n}, keys, CG_COUNT(keys), out, e) &&
+        complete(file, out, e))
+        return true;
+    cg_recipe_finish(out);
+    return false;
 }
 
 void cg_recipe_finish(struct cg_recipe *r)
 {
-    for (size_t i = 0; i < CG_COUNT(keys); i++) {
-        void *at = (char *)r + keys[i].offset;
-        if (keys[i].type == KEY_TEXT)
-            free(*(char **)at);
-        else if (keys[i].type != KEY_CHECKS)
-            cg_strv_finish(at);
-    }
-    cg_strv_finish(&r->check_names);
-    cg_strv_finish(&r->check_lines);
+    cg_yaml_finish(keys, CG_COUNT(keys), r);
     *r = (struct cg_recipe){.name = NULL};
 }
 

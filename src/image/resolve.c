@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "base/fs.h"
+#include "image/agents.h"
 #include "image/template.h"
 
 enum { KEPT = 8, WATCHED = 9, SETTLE_S = 1 };
@@ -151,6 +152,8 @@ bool cg_image_resolve(const struct cg_image_config *c, const char *name, struct 
                       struct cg_err *e)
 {
     *out = (struct cg_image){.kernel_path = NULL};
+    if (cg_variant_is(name)) /* its base comes this way, too */
+        return cg_variant_resolve(c, name, out, e);
     if (recall(c, name, out))
         return true;
     if (!cg_image_resolve_anew(c, name, out, e))

@@ -23,8 +23,12 @@ enum { PATH = 4096, NAME = 128 };
         NULL, FIELD_INT, 0, NULL                                                                   \
     }
 
-const struct field kind_own_fields[] = {
-    TEXT("origin"), TEXT("session"), BOOL("quiet"), {"secret_env", FIELD_ANY, 0, NULL}, END};
+const struct field kind_own_fields[] = {TEXT("origin"),
+                                        TEXT("session"),
+                                        TEXT("agent"),
+                                        BOOL("quiet"),
+                                        {"secret_env", FIELD_ANY, 0, NULL},
+                                        END};
 
 static const struct field size_fields[] = {INT("rows"), INT("cols"), END};
 const struct field kind_control_fields[] = {

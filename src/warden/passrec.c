@@ -7,7 +7,8 @@
 
 enum { RECORD_ARGS = 16 * 1024, RECORD_SMALL = 2 * 1024, RECORD_ENV = 8 * 1024, FITS = 60000 };
 
-static const char *const origins[] = {"api", "terminal", "init", "clone", "cli"};
+static const char *const origins[] = {"api", "terminal", "init", "clone",
+                                      "cli", "packages", "agent"};
 
 /* --- the request --- */
 
@@ -20,7 +21,8 @@ static bool own_members(struct pass *p, const struct cg_json *o, struct cg_err *
     for (size_t i = 0; i < CG_COUNT(origins) && !known; i++)
         known = cg_streq(origin, origins[i]);
     if (!known)
-        return cg_fail(e, CG_INVALID, "origin must be api, terminal, init, clone or cli");
+        return cg_fail(e, CG_INVALID,
+                       "origin must be api, terminal, init, clone, cli, packages or agent");
     if (session && !cg_record_session_valid(session))
         return cg_fail(e, CG_INVALID, "session is not a session id");
     if (user && !cg_strlcpy(p->user, sizeof p->user, user))
@@ -159,6 +161,8 @@ static void put_command(struct pass *p, const struct cg_json *o, size_t max, str
         cg_jsonw_arr_end(j);
     }
     cg_jsonw_kstr(j, "origin", p->origin);
+    if (cg_json_str(o, "agent"))
+        cg_jsonw_kstr(j, "agent", cg_json_str(o, "agent"));
     cg_jsonw_kbool(j, "pty", p->term != NULL);
     if (cut)
         cg_jsonw_kbool(j, "cut", true);

@@ -297,6 +297,12 @@ def test_the_account_is_the_owner(server):
     ({"timeout": -1}, ["timeout"]),
     ({"budget": "much"}, ["budget"]),
     ({"config": "x"}, ["config"]),
+    ({"agents": ["nobody"]}, ["agents", "nobody", "/v1/agents"]),
+    ({"agents": "claude-code"}, ["agents", "list"]),
+    ({"agents": ["gemini"]}, ["gemini", "node", "minimal"]),
+    ({"packages": ["-g"]}, ["packages", "-g"]),
+    ({"packages": ["https://h/x.tgz"]}, ["packages", "https"]),
+    ({"template": "minimal+claude-code"}, ["template", "minimal+claude-code"]),
 ], ids=lambda v: json.dumps(v)[:50] if isinstance(v, dict) else "")
 def test_a_wrong_field_is_named_with_its_value_and_what_is_allowed(server, body, words):
     if "template" not in body and body:
@@ -307,8 +313,7 @@ def test_a_wrong_field_is_named_with_its_value_and_what_is_allowed(server, body,
 
 
 @pytest.mark.parametrize("field,value", [
-    ("packages", ["x"]), ("agents", ["claude-code"]),
-    ("persona_id", "p"),
+    ("persona_id", "p"), ("harness_id", "h"),
 ])
 def test_what_is_not_built_yet_is_refused_by_name_and_never_ignored(server, field, value):
     answer = server.call("POST", "/v1/sandboxes", json={"template": "minimal", field: value})

@@ -20,7 +20,7 @@ MODES = {
     "zero",  # says that nothing was used
     "negative", "text", "huge",  # says it in a wrong shape
     "error",  # an error event in the middle
-    "500", "429",  # refuses
+    "400", "401", "402", "403", "429", "500", "503", "529",  # refuses, in the vendor's words
     "slow",  # a pause between events
     "silent",  # takes the request and never answers
 }
@@ -82,6 +82,14 @@ def count(text):
     return max(1, len(text) // 4)
 
 
+def refusal(path, status):
+    if "/messages" in path:
+        return {"type": "error", "error": {"type": "invalid_request_error", "message": "scripted"}}
+    if ":generateContent" in path or ":streamGenerateContent" in path:
+        return {"error": {"code": status, "status": "FAILED_PRECONDITION", "message": "scripted"}}
+    return {"error": {"message": "scripted", "type": "insufficient_quota", "code": "insufficient_quota"}}
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_model = None
@@ -111,8 +119,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_json({"input_tokens": count(raw)})
             return
         mode = m.mode
-        if mode in ("500", "429"):
-            self.send_json({"type": "error", "error": {"type": "api_error", "message": "scripted"}}, int(mode))
+        if mode and mode.isdigit():
+            self.send_json(refusal(path, int(mode)), int(mode))
             return
         if mode == "silent":
             time.sleep(30)

@@ -1,17 +1,14 @@
 """Real coding agents in real guests: each call passes the gateway, is priced, recorded, and bounded by the budget.
 
-The agents come from npm once a machine (CAGED_TEST_AGENTS, a folder); the models are tests/lib/modelserver.py, which
-bills truthfully by its own count.
+The agents are installed by the product, once a machine (npm fetches them into the images directory); the models are
+tests/lib/modelserver.py, which bills truthfully by its own count.
 """
 
-import functools
-import http.server
+import json
 import os
 import pathlib
 import subprocess
 import sys
-import tempfile
-import threading
 
 import pytest
 
@@ -19,85 +16,130 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
 import modelserver
 import product
 
-AGENTS = pathlib.Path(os.environ.get("CAGED_TEST_AGENTS", os.path.join(tempfile.gettempdir(), "caged-agents")))
-CLAUDE = "@anthropic-ai/claude-code@2.1.197"
-RUN_CLAUDE = (
-    "cd /workspace; IS_SANDBOX=1 CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1 CLAUDE_CODE_MAX_RETRIES=2 "
-    "CLAUDE_CODE_DISABLE_NONSTREAMING_FALLBACK=1 timeout 300 claude -p 'Write hi into f.txt' "
-    "--model claude-haiku-4-5 --dangerously-skip-permissions --output-format json </dev/null"
-)
+FIZZ = product.ROOT / "examples" / "fizz"
+MEND = "cd /workspace && ./test.sh; sed -i 's/-lt \"$1\"/-le \"$1\"/' fizz.sh && ./test.sh"
+# name, model, dollars per million tokens in and out, the tool that it calls, the cost that it claims
+AGENTS = [
+    pytest.param("claude-code", "claude-haiku-4-5", 1, 5, "Bash", True, id="claude-code"),
+    pytest.param("codex", "gpt-5.2-codex", 1.75, 14, "exec_command", False, id="codex"),
+]
+ALL = ["claude-code", "codex"]
 
 
-@pytest.fixture(scope="session")
-def claude():
-    """A URL below which the agent's program lies, for guests of this machine."""
-    folder = AGENTS / "claude"
-    program = folder / "node_modules/@anthropic-ai/claude-code-linux-x64/claude"
-    if not program.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["npm", "install", "--silent", "--no-audit", "--no-fund", CLAUDE], cwd=folder, check=True)
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(program.parent))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://host.caged.internal:{server.server_address[1]}/claude"
-    server.shutdown()
-
-
-@pytest.fixture
-def world(tmp_path):
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
     """A server whose provider is a model server, which knows the key that guests never see."""
-    key = tmp_path / "key"
+    done = subprocess.run([product.CAGED, "agents", "install", *ALL], capture_output=True, text=True,
+                          env={**os.environ, "CAGED_IMAGE_DIR": product.default_images()})
+    assert done.returncode == 0, done.stderr
+    key = tmp_path_factory.mktemp("key") / "key"
     key.write_text("sk-the-real-key\n")
-    with modelserver.ModelServer(command="echo hi > /workspace/f.txt && cat /workspace/f.txt") as model:
+    with modelserver.ModelServer(command=MEND) as model:
         providers = "".join(f"  {p}: {{base_url: '{model.url}', key_file: {key}}}\n"
                             for p in ("anthropic", "openai", "google"))
         with product.Server(config=f"network:\n  allow: ['127.0.0.1/32']\nproviders:\n{providers}") as server:
             yield server, model
 
 
-def install(sandbox, url):
-    done = sandbox.exec(f"curl -sf -o /usr/local/bin/claude {url} && chmod 755 /usr/local/bin/claude", user="root")
-    assert done["exit_code"] == 0, done
+@pytest.fixture(scope="module")
+def guest(world):
+    """One guest with every agent in it, and examples/fizz as a repository."""
+    server, _ = world
+    sandbox = server.create(agents=[*ALL[::-1], "claude"], memory_mb=1536, budget=5, network_mode="none")
+    server.cli("cp", f"{FIZZ}/.", f"{sandbox.id}:/workspace")
+    sandbox.run("cd /workspace && sh ./setup.sh")
+    return sandbox
 
 
 def closed(sandbox):
     return [e["data"] for e in sandbox.events("llm_call") if e["data"]["event"] == "close" and e["data"]["provider"]]
 
 
-def test_claude_code_does_a_tool_loop_and_every_call_is_priced_as_the_provider_billed_it(world, claude):
-    server, model = world
-    sandbox = server.create(template="node-22", budget=1.0, memory_mb=1536)
-    install(sandbox, claude)
-    done = sandbox.exec(RUN_CLAUDE)
-    assert done["exit_code"] == 0, done
-    assert sandbox.run("cat /workspace/f.txt") == "hi"
-    product.wait_for("the calls are on disk", lambda: len(closed(sandbox)) == len(model.bill.calls))
-    calls = closed(sandbox)
-    assert len(calls) >= 2 and calls[0]["tool_calls"] == ["Bash"]
-    assert [c["status"] for c in calls] == ["ok"] * len(calls)
-    billed = round(model.bill.cost(1, 5) * 1e9)
-    assert sum(c["cost_nusd"] for c in calls) == billed
-    assert not any(c["estimated"] for c in calls)
-    assert abs(product.wait_for("the cost is live", lambda: sandbox.get()["llm_cost"]) - billed / 1e9) < 1e-9
-    # the guest never saw the key; the provider never saw the guest's token
-    assert all(r["headers"]["x-api-key"] == "sk-the-real-key" for r in model.requests)
-    assert "sk-the-real-key" not in sandbox.run("env; cat /proc/*/environ 2>/dev/null | tr '\\0' '\\n'", user="root")
-    # bodies are kept beside the record
-    assert all(len(c["reply_blob"]) == 64 for c in calls)
+def test_agents_are_part_of_the_sandbox_under_their_own_names(guest):
+    told = guest.get()
+    assert told["template"] == "minimal" and told["agents"] == ALL
+    assert guest.run("ls /usr/local/bin | tr '\\n' ' '").split() == ["claude", "codex"]
+    listed = {a["name"]: a for a in guest.server.api("GET", "/v1/agents")}
+    assert {"claude-code", "codex", "gemini", "aider", "opencode", "custom"} <= set(listed)
+    assert listed["claude-code"]["aliases"] == ["claude"] and listed["claude-code"]["provider_key"]
+    assert listed["claude-code"]["version"] in guest.run("claude --version")
 
 
-def test_the_guard_ends_a_sandbox_whose_budget_is_used_up_and_keeps_its_disk(world, claude):
+@pytest.mark.parametrize("agent,model_name,pin,pout,tool,claims", AGENTS)
+def test_an_agent_mends_a_project_and_every_call_is_priced_as_the_provider_billed_it(
+        world, guest, agent, model_name, pin, pout, tool, claims):
+    _, model = world
+    guest.run("cd /workspace && git checkout -q fizz.sh && ! ./test.sh")
+    before, requests, known = len(model.bill.calls), len(model.requests), len(closed(guest))
+    done = guest.server.api("POST", guest.path + "/agent", {
+        "agent": agent, "prompt": "Mend fizz.sh and run ./test.sh", "model": model_name, "timeout_ms": 600000})
+    assert done["exit_code"] == 0 and done["agent"] == agent, done
+    # it worked: the file is edited, its test passes, and nothing else has changed
+    guest.run("cd /workspace && ./test.sh")
+    assert guest.run("cd /workspace && git status --porcelain").split() == ["M", "fizz.sh"]
+    # the provider's own count, to the nano-dollar
+    bill = model.bill.calls[before:]
+    billed = round(sum(c["input"] * pin + c["output"] * pout for c in bill) * 1000)
+    product.wait_for("the calls are on disk", lambda: len(closed(guest)) - known == len(bill))
+    calls = closed(guest)[known:]
+    assert len(calls) >= 2 and [c["status"] for c in calls] == ["ok"] * len(calls)
+    assert [tool] in [c["tool_calls"] for c in calls]
+    assert sum(c["cost_nusd"] for c in calls) == billed and not any(c["estimated"] for c in calls)
+    assert done["llm_calls"] == len(bill) and round(done["llm_cost"] * 1e9) == billed
+    # the guest never saw the key, the provider never saw the guest's token
+    for r in model.requests[requests:]:
+        shown = r["headers"].get("x-api-key") or r["headers"]["Authorization"].removeprefix("Bearer ")
+        assert shown == "sk-the-real-key"
+    assert "sk-the-real-key" not in guest.run("env; cat /proc/*/environ 2>/dev/null | tr '\\0' '\\n'", user="root")
+    # what it says of itself is a claim, beside what was metered
+    starts = [e["data"] for e in guest.events("command") if e["data"].get("agent")]
+    assert starts[-1]["agent"] == agent and starts[-1]["origin"] == "agent"
+    reports = [e for e in guest.events("claim") if e["data"]["agent"] == agent]
+    if claims:
+        assert round(done["claim"]["cost_usd"] * 1e9) == billed and done["claim"]["difference_usd"] == 0
+        assert reports[-1]["src"] == "claim" and reports[-1]["data"]["cost_usd"] == done["claim"]["cost_usd"]
+    elif "claim" in done:
+        assert done["claim"]["tokens_in"] == sum(c["input"] for c in bill)
+
+
+def test_a_program_of_ones_own_is_run_with_the_prompt(guest):
+    done = guest.server.api("POST", guest.path + "/agent", {
+        "agent": "custom", "prompt": "it's me; $HOME", "env": {"AGENT_COMMAND": "printf '%s' \"$1\""}})
+    assert done["output"] == "it's me; $HOME" and done["exit_code"] == 0 and "claim" not in done
+    bare = guest.server.api("POST", guest.path + "/agent", {"agent": "custom", "prompt": "x"})
+    assert bare["exit_code"] == 64 and "AGENT_COMMAND" in bare["output"]
+
+
+def test_the_command_line_shows_costs_and_agents_of_what_runs(guest):
+    server = guest.server
+    top = server.cli("top", "--once").stdout
+    line = next(line for line in top.splitlines() if line.startswith(guest.id))
+    assert "running" in line and "claude-code" in line and "5.00" in line
+    rows = json.loads(server.cli("cost", "--json").stdout)
+    mine = next(r for r in rows if r["sandbox"] == guest.id)
+    product.wait_for("the cost is live", lambda: abs(guest.get()["llm_cost"] - mine["llm_cost"]) < 1e-9)
+    assert mine["llm_cost"] > 0 and mine["cost"] > 0
+    ran = server.cli("run-agent", guest.id, "--agent", "custom", "hello", check=False)
+    assert ran.returncode == 64 and "custom: 0 calls" in ran.stderr
+    assert "claude-code" in server.cli("agents", "list").stdout
+    unknown = server.cli("run-agent", guest.id, "--agent", "nobody", "hello", check=False)
+    assert unknown.returncode == 1 and "nobody" in unknown.stderr
+
+
+def test_the_guard_ends_a_sandbox_whose_budget_is_used_up_and_keeps_its_disk(world):
     server, model = world
-    sandbox = server.create(template="node-22", budget=0.05, memory_mb=1536)
-    install(sandbox, claude)
+    before = model.bill.cost(1, 5)
+    sandbox = server.create(agents=ALL, budget=0.05, memory_mb=1536)
     sandbox.exec("echo work > /workspace/work.txt; sync")
-    with pytest.raises((product.Refused, AssertionError)):
-        done = sandbox.exec(RUN_CLAUDE)
-        assert done["exit_code"] == 0
+    with pytest.raises(product.Refused) as refused:
+        done = server.api("POST", sandbox.path + "/agent", {
+            "agent": "claude-code", "prompt": "Write hi into f.txt", "model": "claude-haiku-4-5"})
+        assert done["exit_code"] == 0, done
+    assert refused.value.status == 402 and refused.value.problem["reason"]["code"] == "budget_exceeded"
     product.wait_for("the sandbox has ended", lambda: sandbox.get()["status"] == "destroyed")
     ends = [e["data"] for e in sandbox.events("lifecycle") if e["data"]["event"] == "destroyed"]
     assert ends[-1]["reason"] == "budget_exceeded"
-    assert model.bill.cost(1, 5) <= 0.05
+    assert model.bill.cost(1, 5) - before <= 0.05
     told = [e["data"]["event"] for e in sandbox.events("cost")]
     assert "budget_exceeded" in told
     assert (server.state / "archive" / sandbox.id / "disk.img").exists()

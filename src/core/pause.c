@@ -77,7 +77,8 @@ static bool keep_files(struct cg_sandbox *sb)
 {
     const struct cg_snapshot_order o = {.name = CG_SNAPSHOT_AUTO, .trigger = CG_SNAPSHOT_AUTO};
     struct cg_err e = CG_ERR_INIT;
-    if (sb->core->options.pause_unsaved || sb->core->stopping)
+    if (sb->core->options.pause_unsaved || sb->core->stopping ||
+        cg_streq(sb->pause_reason, "restore")) /* no pause of anybody's */
         return false;
     if (cg_core_snapshot(sb, &o, on_kept, sb, &e))
         return true;

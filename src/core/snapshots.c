@@ -217,7 +217,7 @@ struct taking {
     int64_t limit; /* bytes */
     char *from;    /* the sandbox's directory */
     struct cg_err err;
-    bool ok, frozen, closed;
+    bool ok, runs, frozen, closed;
     cg_snapshot_done *done;
     void *ctx;
 };
@@ -321,7 +321,8 @@ static void settled(uv_work_t *work, int status)
     finish(CG_CONTAINER(work, struct taking, work));
 }
 
-static void copy_work(uv_work_t *work)
+/* While the guest goes on: most of the disk, torn as it may be. */
+static void precopy_work(uv_work_t *work)
 {
     struct taking *t = CG_CONTAINER(work, struct taking, work);
     CG_OWN(cg_drop_free) char *dir = cg_snapshot_path(t->core, t->s, NULL);
@@ -333,9 +334,18 @@ static void copy_work(uv_work_t *work)
         t->ok = cg_fail(&t->err, CG_TOO_LARGE, "the disk has %lld MiB, at most %lld are left",
                         (long long)(bytes >> 20), (long long)(t->limit >> 20));
     t->ok = t->ok && cg_copy_file(from, to, 0600, 0, &t->err);
-    if (t->ok && t->frozen && t->s->memory) { /* before the next one is saved there */
+}
+
+/* While it stands still: what changed since. */
+static void copy_work(uv_work_t *work)
+{
+    struct taking *t = CG_CONTAINER(work, struct taking, work);
+    CG_OWN(cg_drop_free) char *from = cg_format("%s/disk.img", t->from);
+    CG_OWN(cg_drop_free) char *to = cg_snapshot_path(t->core, t->s, "disk.img");
+    t->ok = cg_copy_changes(from, to, &t->err);
+    if (t->ok && t->s->memory) { /* before the next one is saved there */
         CG_OWN(cg_drop_free) char *state = cg_format("%s/vm.state", t->from);
-        CG_OWN(cg_drop_free) char *away = cg_format("%s/%s", dir, moved);
+        CG_OWN(cg_drop_free) char *away = cg_snapshot_path(t->core, t->s, moved);
         t->ok = rename(state, away) == 0 || cg_fail_sys(&t->err, "take %s", state);
     }
 }
@@ -446,6 +456,25 @@ static bool may_snapshot(const struct cg_sandbox *sb, bool memory, struct cg_err
     return paused || cg_sandbox_usable(sb, e);
 }
 
+static void precopied(uv_work_t *work, int status)
+{
+    struct taking *t = CG_CONTAINER(work, struct taking, work);
+    struct cg_sandbox *sb = t->sb;
+    (void)status;
+    if (!t->runs) {
+        copied(work, 0);
+        return;
+    }
+    const char *request =
+        t->s->memory ? "{\"kind\":\"freeze\",\"ram\":true}" : "{\"kind\":\"freeze\",\"ram\":false}";
+    t->ok = t->ok &&
+            ((sb->status == CG_STATUS_RUNNING && sb->warden) ||
+             cg_fail(&t->err, CG_CLOSED, "the sandbox ended meanwhile")) &&
+            cg_wcall_open(sb->warden, &t->call, cg_slice_of(request), &t->err);
+    if (!t->ok)
+        finish(t);
+}
+
 struct cg_snapshot *cg_core_snapshot(struct cg_sandbox *sb, const struct cg_snapshot_order *o,
                                      cg_snapshot_done *done, void *ctx, struct cg_err *e)
 {
@@ -459,19 +488,12 @@ struct cg_snapshot *cg_core_snapshot(struct cg_sandbox *sb, const struct cg_snap
     t->done = done;
     t->ctx = ctx;
     t->call = (struct cg_wcall){.on_accept = on_frozen, .on_close = on_close};
-    const char *request =
-        o->memory ? "{\"kind\":\"freeze\",\"ram\":true}" : "{\"kind\":\"freeze\",\"ram\":false}";
-    bool runs = sb->status == CG_STATUS_RUNNING;
-    if (runs && !cg_wcall_open(sb->warden, &t->call, cg_slice_of(request), e)) {
-        free(t);
-        return NULL;
-    }
+    t->runs = sb->status == CG_STATUS_RUNNING;
     sb->snapshotting = true;
     t->from = cg_sandbox_dir(sb);
     t->s = new_snapshot(sb, o);
     save(t->core, t->s, NULL, NULL);
-    if (!runs)
-        uv_queue_work(t->core->loop, &t->work, copy_work, copied);
+    uv_queue_work(t->core->loop, &t->work, precopy_work, precopied);
     return t->s;
 }
 

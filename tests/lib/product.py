@@ -63,7 +63,9 @@ class Refused(AssertionError):
 class Server:
     """One caged-server with its own state directory. Use as a context manager."""
 
-    def __init__(self, config=None, env=None):
+    def __init__(self, config=None, env=None, wrap=()):
+        """wrap: a command that runs server and CLI, as another user for instance."""
+        self.wrap = [*map(str, wrap)]
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="caged-t-"))
         self.dir.chmod(0o755)
         self.state = self.dir / "state"
@@ -81,7 +83,7 @@ class Server:
         self.close()
 
     def start(self):
-        command = [str(CAGED), "server", "start", "--state-dir", str(self.state), "--listen", "127.0.0.1:0"]
+        command = [*self.wrap, str(CAGED), "server", "start", "--state-dir", str(self.state), "--listen", "127.0.0.1:0"]
         if self.config is not None:
             path = self.dir / "server.yaml"
             path.write_text(self.config)
@@ -140,7 +142,7 @@ class Server:
         if "input" not in kw and "stdin" not in kw:
             kw["stdin"] = subprocess.DEVNULL
         kw.setdefault("text", True)
-        done = subprocess.run([str(CAGED), *map(str, args)], env=self.env, capture_output=True, **kw)
+        done = subprocess.run([*self.wrap, str(CAGED), *map(str, args)], env=self.env, capture_output=True, **kw)
         if check:
             assert done.returncode == 0, f"caged {args}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done

@@ -163,8 +163,8 @@ class Saved:
         link_theirs.close()
         return qemu, Qmp(ours), link
 
-    def restore_seconds(self):
-        """From the start of the program to the first byte of the guest's agent."""
+    def restore_seconds(self, look=None):
+        """From the start of the program to the first byte of the guest's agent. look(pid) is called at that moment."""
         disk = self.folder / "clone"
         begin = time.perf_counter()
         subprocess.run(["cp", "--sparse=always", self.folder / "disk", disk], check=True)
@@ -180,6 +180,8 @@ class Saved:
             while nonce not in seen:
                 seen += link.recv(65536)
             took = time.perf_counter() - begin
+            if look:
+                look(qemu.pid)
             qemu.kill()
         return took
 

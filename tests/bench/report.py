@@ -68,6 +68,7 @@ class Report:
                 f"guests under {accel}.",
                 f"Load average {', '.join(map(str, m['load_begin']))} at the start (before the first measure), "
                 f"{', '.join(map(str, m['load_end']))} at the end; {m['stolen_percent']} % of the processors' time was stolen.", "",
+                *([f"Meanwhile on this machine: {os.environ['BENCH_NOTE']}", ""] if os.environ.get("BENCH_NOTE") else []),
                 "Machines are noisy, a shared one above all: a figure says little without the yardstick beside it,",
                 "which was taken in the same run.", "",
                 "| " + " | ".join(HEADS) + " |", "| --- | --- | --- | --- |"]

@@ -73,6 +73,7 @@ def cold_boot(out, server):
     out.add("cold boot, create to running", f"p50 {a:.2f} s ({min(ours):.2f} to {max(ours):.2f}, of {n})",
             f"bare QEMU to the agent's setup p50 {b:.2f} s ({min(yard):.2f} to {max(yard):.2f})", f"{a / b:.2f} x",
             p50_s=a, yardstick_p50_s=b, ratio=a / b)
+    return a
 
 
 # --- exec ---
@@ -93,23 +94,15 @@ def exec_round_trip(out, server, sandbox):
 
     for _ in range(5):
         once()
-    inside = [spawn_inside(sandbox, n)]
+    inside = [blink.spawn_inside(sandbox, n)]
     times = [clock(once) * 1000 for _ in range(n)]
-    inside.append(spawn_inside(sandbox, n))
+    inside.append(blink.spawn_inside(sandbox, n))
     floor = percentile([clock(lambda: request("GET", "/health")) * 1000 for _ in range(n)], 50)
     connection.close()
     spawn, p50 = statistics.mean(inside), percentile(times, 50)
     out.add("exec of true over REST", spread(times), f"the same spawn inside the guest, mean {spawn:.2f} ms",
             f"+{p50 - spawn:.2f} ms at p50 (GET /health: {floor:.2f} ms)",
             p50_ms=p50, p99_ms=percentile(times, 99), yardstick_ms=spawn, difference_ms=p50 - spawn, health_p50_ms=floor)
-
-
-def spawn_inside(sandbox, n):
-    """Milliseconds of one spawn of true by a shell in the guest, over n of them."""
-    script = f"TIMEFORMAT=%R; time for ((i = 0; i < {n}; i++)); do /bin/true; done"
-    done = sandbox.exec(None, argv=["/bin/bash", "-c", script], timeout_ms=120000)
-    assert done["exit_code"] == 0, done
-    return float(done["stderr"].split()[-1]) * 1000 / n
 
 
 # --- files ---
@@ -332,7 +325,7 @@ def main():
     out = report.Report(QUICK)
     with product.Server(config="golden: {snapshots: off}\nlimits: {requests_per_minute: 1000000}\n") as server:
         idle = process_mb(server.pid)
-        cold_boot(out, server)
+        booted = cold_boot(out, server)
         sandbox = server.create(memory_mb=512, disk_gb=2)
         accel = sandbox.info["isolation"]["accel"]
         exec_round_trip(out, server, sandbox)
@@ -341,8 +334,8 @@ def main():
         rest_list(out, server)
         memory(out, sandbox, idle)
         sandbox.destroy()
-    with product.Server(config="limits: {requests_per_minute: 1000000}\n") as server:
-        blink.measure(out, server, accel, QUICK)
+    with product.Server(config=blink.CONFIG) as server:
+        blink.measure(out, server, accel, booted, QUICK)
     record_append(out)
     print(f"\nkept in {out.keep(accel)}.md and .json")
 

@@ -135,6 +135,7 @@ api_handler api_secrets, api_secrets_set, api_secrets_delete;
 api_handler api_sandbox_snapshots, api_snapshots_create, api_snapshots, api_snapshot,
     api_snapshot_delete, api_snapshot_restore, api_snapshot_download, api_snapshot_content,
     api_sandbox_fork, api_gc;
+api_handler api_trust, api_trust_sessions;
 api_handler api_tunnel, api_mcp;
 api_handler api_agents, api_run_agent, api_scripted;
 api_handler api_not_yet;

@@ -63,6 +63,8 @@ const struct route api_routes[] = {
     {"PUT /v1/sandboxes/{id}/files/archive", api_archive_put, ACCESS_WRITE, true, false},
     {"GET /v1/sandboxes/{id}/git/diff", api_git_diff, ACCESS_READ, true, false},
     {"GET /v1/sandboxes/{id}/logs", api_logs, ACCESS_READ, true, false},
+    {"GET /v1/sandboxes/{id}/trust", api_trust, ACCESS_READ, true, false},
+    {"GET /v1/trust/sandboxes/{id}", api_trust_sessions, ACCESS_READ, true, false},
     {"GET /v1/sandboxes/{id}/network", api_network, ACCESS_READ, true, false},
     {"PATCH /v1/sandboxes/{id}/network", api_network_change, ACCESS_WRITE, true, false},
     {"GET /v1/sandboxes/{id}/ports", api_ports, ACCESS_READ, true, false},

@@ -11,6 +11,7 @@
 #include "core/accounts.h"
 #include "core/host.h"
 #include "core/providers.h"
+#include "core/scores.h"
 #include "core/secrets.h"
 
 enum { FINISH_MS = 5000, FINISH_STEP_MS = 50, HOUSEKEEPING_MS = 5000 };
@@ -90,8 +91,8 @@ static bool serve(struct server *s, struct cg_err *e)
     if (uv_loop_init(&s->loop) != 0)
         return cg_fail(e, CG_INTERNAL, "libuv does not start");
     if (!cg_core_start(&s->core, e) || !write_owner_key(s, e) || !cg_accounts_start(&s->core, e) ||
-        !cg_core_secrets_start(&s->core, e) || !cg_adopt_all(&s->core, e) ||
-        !cg_api_start(&s->api, &s->core, s->host.listen, e))
+        !cg_core_secrets_start(&s->core, e) || !cg_scores_start(&s->core, e) ||
+        !cg_adopt_all(&s->core, e) || !cg_api_start(&s->api, &s->core, s->host.listen, e))
         return false;
     cg_providers_scripted(&s->core, s->host.port);
     if (s->host.probe >= 0)
@@ -106,6 +107,7 @@ static bool serve(struct server *s, struct cg_err *e)
     cg_host_withdraw(&s->core);
     cg_api_finish(&s->api);
     cg_core_finish(&s->core);
+    cg_scores_finish(&s->core);
     cg_log(CG_LOG_INFO, CG_EVENT("server.stopped"));
     return true;
 }

@@ -110,7 +110,8 @@ struct cg_sandbox {
     uv_poll_t *keeper_poll;
     struct cg_wclient *warden;
     struct cg_waiter *create_waiters, *destroy_waiters, *pause_waiters;
-    void *work; /* creation or destruction under way */
+    struct cg_score *score; /* scores.h; owned, NULL: nothing is known */
+    void *work;             /* creation or destruction under way */
 };
 
 struct cg_listener {

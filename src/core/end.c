@@ -15,6 +15,7 @@
 #include "core/archive.h"
 #include "core/creation.h"
 #include "core/providers.h"
+#include "core/scores.h"
 #include "jail/jail.h"
 
 enum { STOP_MS = 12000, POLL_MS = 100, GRACE_MS = 2000, KILLS_MAX = 50 };
@@ -114,8 +115,10 @@ bool cg_sandbox_connect(struct cg_sandbox *sb, struct cg_err *e)
 {
     CG_OWN(cg_drop_free) char *path = cg_run_path(sb->core, sb->id, "w.sock");
     sb->warden = cg_wclient_connect(sb->core->loop, path, on_warden_down, sb, e);
-    if (sb->warden)
+    if (sb->warden) {
         cg_costs_watch(sb);
+        cg_scores_watch(sb);
+    }
     return sb->warden != NULL;
 }
 
@@ -250,6 +253,7 @@ static void end_helper(struct cg_sandbox *sb)
     free(sb->console_tail);
     free(sb->init_tail);
     free(sb->base_path);
+    free(sb->score);
     free(sb);
 }
 

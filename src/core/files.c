@@ -14,6 +14,7 @@
 #include "core/network.h"
 #include "core/providers.h"
 #include "core/registries.h"
+#include "core/scores.h"
 #include "image/agents.h"
 
 enum { PROBE_WAIT_MS = 60000, RESTORE_MS = 20000 };
@@ -92,6 +93,8 @@ static bool write_config(struct cg_creation *n, const struct cg_image *image, co
     write_env(sb, image, &w);
     cg_providers_write(sb, &w);
     cg_network_write_config(sb, &w);
+    if (!sb->helper)
+        cg_scores_write_config(sb, &w);
     cg_creation_write_vm(n, &w);
     cg_jsonw_key(&w, "record");
     cg_jsonw_obj(&w);
@@ -226,6 +229,7 @@ bool cg_creation_prepare(struct cg_creation *n, struct cg_err *e)
         ok = ok && (n->spare || write_config(n, &image, dir, e));
     }
     ok = ok && (n->spare || cg_providers_place_prices(sb, dir, e)) &&
+         (n->spare || n->resume || sb->helper || cg_scores_place(sb, dir, e)) &&
          open_files(n, &image, dir, run, e);
     cg_image_finish(&image);
     return ok;
@@ -238,7 +242,8 @@ bool cg_creation_personalise(struct cg_creation *n, struct cg_err *e)
     struct cg_image image = {0};
     if (!cg_image_resolve(&sb->core->images, sb->spec.template_name, &image, e))
         return false;
-    bool ok = write_config(n, &image, dir, e) && cg_providers_place_prices(sb, dir, e);
+    bool ok = write_config(n, &image, dir, e) && cg_providers_place_prices(sb, dir, e) &&
+              cg_scores_place(sb, dir, e);
     cg_image_finish(&image);
     return ok;
 }

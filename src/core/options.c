@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "core/network.h"
 #include "core/registries.h"
+#include "trust/trust.h"
 
 static const char usage[] =
     "usage: caged-server [--state-dir DIR] [--listen HOST:PORT] [--config FILE] [--foreground]\n"
@@ -132,6 +133,19 @@ static bool read_ca(struct file *f, yaml_node_t *n, struct cg_options *o)
            bad(f, n, "network.ca_file holds no certificate in PEM");
 }
 
+/* Read while we still may; checked when the rules under it are known. */
+static bool read_rules(struct file *f, yaml_node_t *n, struct cg_options *o)
+{
+    struct cg_err why = CG_ERR_INIT;
+    free(o->trust_rules);
+    free(o->trust_text);
+    o->trust_rules = o->trust_text = NULL;
+    if (!scalar(n) || !cg_fs_slurp(scalar(n), CG_PACK_MAX, &o->trust_text, NULL, &why))
+        return bad(f, n, why.text[0] ? why.text : "trust.rules must be a file");
+    o->trust_rules = cg_strdup(scalar(n));
+    return true;
+}
+
 static bool read_number(struct file *f, yaml_node_t *n, uint32_t max, uint32_t *out)
 {
     char *end = NULL;
@@ -186,7 +200,8 @@ static bool unknown_key(struct file *f, yaml_node_t *at, const char *section)
         "llm.bodies",         "llm.prices",          "pause.wake",
         "pause.snapshot",     "defaults.cpus",       "defaults.memory_mb",
         "defaults.disk_gb",   "defaults.timeout",    "network.allow",
-        "network.hosts",      "network.resolvers",   "network.ca_file"};
+        "network.hosts",      "network.resolvers",   "network.ca_file",
+        "trust.rules"};
     char text[224];
     size_t n = strlen(section);
     struct cg_buf b;
@@ -198,8 +213,8 @@ static bool unknown_key(struct file *f, yaml_node_t *at, const char *section)
             cg_buf_addf(&b, "%s%s", b.n > begin ? ", " : "", known[i]);
     }
     if (b.n == begin)
-        cg_buf_adds(&b, "the sections accounts, defaults, golden, limits, llm, network, pause and "
-                        "providers");
+        cg_buf_adds(&b, "the sections accounts, defaults, golden, limits, llm, network, pause, "
+                        "providers and trust");
     (void)cg_strlcpy(text, sizeof text, cg_buf_cstr(&b));
     cg_buf_finish(&b);
     return bad(f, at, text);
@@ -256,6 +271,8 @@ static bool read_key(struct file *f, const char *section, const char *key, yaml_
         o->prices_file = cg_strdup(scalar(value));
         return true;
     }
+    if (strcmp(full, "trust.rules") == 0)
+        return read_rules(f, value, o);
     if (strcmp(full, "network.ca_file") == 0)
         return read_ca(f, value, o);
     uint32_t max = 0;
@@ -421,6 +438,8 @@ void cg_options_finish(struct cg_options *o)
     free(o->listen_host);
     free(o->config_file);
     free(o->prices_file);
+    free(o->trust_rules);
+    free(o->trust_text);
     free(o->ca_pem);
     free(o->registries);
     *o = (struct cg_options){0};

@@ -33,6 +33,8 @@ struct cg_options {
     size_t nproviders;
     bool llm_strict;             /* budgets hold a whole reply at once, not a quantum at a time */
     bool llm_no_bodies;          /* requests and replies are not kept */
+    char *trust_rules;           /* the operator's, laid over those that are installed, or NULL */
+    char *trust_text;            /* what stands in it */
     char *prices_file;           /* NULL: the one that is installed */
     char *registries;            /* of this machine, a JSON array of rules, or NULL */
     char *ca_pem;                /* certificates trusted beside this machine's, or NULL */

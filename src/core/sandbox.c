@@ -6,6 +6,7 @@
 #include "base/money.h"
 #include "core/core.h"
 #include "core/network.h"
+#include "core/scores.h"
 #include "jail/jail.h"
 
 static const char *const init_names[] = {"none", "pending", "running", "ok", "failed"};
@@ -183,6 +184,7 @@ static void write_members(struct cg_sandbox *sb, struct cg_jsonw *w)
     cg_jsonw_knum(w, "total_cost", cg_money_usd(cg_money_add(compute, sb->llm_nusd)));
     if (s->has_budget)
         cg_jsonw_knum(w, "budget", cg_money_usd(s->budget_nusd));
+    cg_scores_write_members(sb, w);
     if (sb->status == CG_STATUS_PAUSED) {
         write_time(w, "paused_at", sb->paused_wall);
         cg_jsonw_kstr(w, "pause_reason", sb->pause_reason);
@@ -252,6 +254,7 @@ void cg_sandbox_save(struct cg_sandbox *sb, cg_store_done *done, void *ctx)
     cg_jsonw_kstr(&w, "env", sb->spec.env_json);
     cg_jsonw_kint(&w, "paused", sb->paused_wall);
     cg_jsonw_kstr(&w, "base", sb->base_path);
+    cg_scores_save(sb, &w);
     cg_jsonw_obj_end(&w);
     cg_jsonw_obj_end(&w);
     struct cg_store_sandbox row = {.slot = sb->slot, .doc = cg_buf_cstr(&b)};
@@ -363,6 +366,7 @@ struct cg_sandbox *cg_sandbox_load(struct cg_core *c, const struct cg_store_sand
     int64_t budget = cg_json_int(inner, "budget_nusd", -1);
     sb->spec.has_budget = budget >= 0;
     sb->spec.budget_nusd = CG_MAX(budget, 0);
+    cg_scores_load(sb, inner);
     load_error(sb, cg_json_get(doc, "error"));
     return sb;
 }

@@ -19,7 +19,7 @@ const char *cg_sh_basename(const char *path)
 
 bool cg_sh_is_shell(const char *name)
 {
-    static const char *const shells[] = {"sh",  "bash", "dash", "zsh",  "ash", "ksh",
+    static const char *const shells[] = {"sh",  "bash", "dash", "zsh",  "ash",  "ksh",
                                          "csh", "tcsh", "fish", "mksh", "rbash"};
     if (name[0] == '-')
         name++; /* a login shell */

@@ -382,8 +382,8 @@ static void note_file(struct cg_trust *t, struct cg_event *e)
         return;
     bool makes = strcmp(op, "create") == 0;
     bool moves = strcmp(op, "rename") == 0 && to;
-    if ((makes && !cg_streq(by, "git")) || (moves && t->fresh[hash_text(path) % FRESH] ==
-                                                         hash_text(path))) {
+    if ((makes && !cg_streq(by, "git")) ||
+        (moves && t->fresh[hash_text(path) % FRESH] == hash_text(path))) {
         uint64_t h = hash_text(moves ? to : path);
         t->fresh[h % FRESH] = h;
     }

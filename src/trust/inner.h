@@ -29,7 +29,7 @@ struct proc {
 };
 
 struct procs {
-    struct proc at[PROCS]; /* by pid modulo; a later one takes the place */
+    struct proc at[PROCS];       /* by pid modulo; a later one takes the place */
     struct proc reader[READERS]; /* programs that read their program from standard input */
     unsigned nreaders;
 };
@@ -60,7 +60,7 @@ struct cg_trust {
     uint32_t lost, count;
     struct cg_trust_session session[CG_TRUST_SESSIONS];
     unsigned nsessions;
-    char current[48]; /* the session that lines without one belong to */
+    char current[48];      /* the session that lines without one belong to */
     uint64_t fresh[FRESH]; /* hashes of paths that were made in this record */
     struct download {
         uint64_t path;
@@ -79,9 +79,9 @@ struct look {
     /* a command */
     const char *const *argv;
     int argc;
-    int program;         /* index of the program in argv */
-    int script;          /* of what an interpreter runs; -1 */
-    const char *as;      /* the name of the script or module; NULL */
+    int program;    /* index of the program in argv */
+    int script;     /* of what an interpreter runs; -1 */
+    const char *as; /* the name of the script or module; NULL */
     const char *cwd;
     const struct cg_sh *sh; /* NULL: argv of a process */
     int command;            /* in sh */

@@ -58,8 +58,8 @@ static bool flags_match(const struct look *l, int from, const struct cg_conditio
     for (unsigned i = 0; i < must->n; i++)
         if (!has_any_flag(l, from, must->v[i]))
             return false;
-    for (unsigned i = 0; i < not->n; i++)
-        if (has_any_flag(l, from, not->v[i]))
+    for (unsigned i = 0; i < not ->n; i++)
+        if (has_any_flag(l, from, not ->v[i]))
             return false;
     return true;
 }
@@ -67,7 +67,7 @@ static bool flags_match(const struct look *l, int from, const struct cg_conditio
 /* Options before a verb that take a value: git -C dir, docker --context x. */
 static bool valued(const char *w)
 {
-    static const char *const names[] = {"-C", "-c", "--git-dir", "--work-tree", "--prefix",
+    static const char *const names[] = {"-C",    "-c",    "--git-dir", "--work-tree", "--prefix",
                                         "--cwd", "--dir", "--context", "--config"};
     for (size_t i = 0; i < CG_COUNT(names); i++)
         if (strcmp(w, names[i]) == 0)
@@ -121,8 +121,8 @@ static bool words_match(const struct look *l, int from, const struct cg_conditio
         found = any_word(l, from, any->v[i]);
     for (unsigned i = 0; i < all->n && found; i++)
         found = any_word(l, from, all->v[i]);
-    for (unsigned i = 0; i < not->n && found; i++)
-        found = !any_word(l, from, not->v[i]);
+    for (unsigned i = 0; i < not ->n && found; i++)
+        found = !any_word(l, from, not ->v[i]);
     return found;
 }
 
@@ -298,7 +298,7 @@ static bool ancestry_fits(const struct look *l, const struct cg_condition *c)
     const struct cg_texts *under = &c->list[CG_L_UNDER];
     const struct cg_texts *not = &c->list[CG_L_NOT_UNDER];
     return (under->n == 0 || procs_under(&l->t->procs, l->pid, under)) &&
-           (not->n == 0 || !procs_under(&l->t->procs, l->pid, not));
+           (not ->n == 0 || !procs_under(&l->t->procs, l->pid, not ));
 }
 
 static bool command_matches(struct look *l, const struct cg_condition *c)
@@ -307,7 +307,8 @@ static bool command_matches(struct look *l, const struct cg_condition *c)
     if (l->program >= l->argc || (x[CG_L_PROGRAM].n > 0 && !look_is(l, &x[CG_L_PROGRAM])))
         return false;
     const char *name = cg_sh_basename(l->argv[l->program]);
-    if (texts_match(&x[CG_L_NOT_PROGRAM], name) || (l->as && texts_match(&x[CG_L_NOT_PROGRAM], l->as)))
+    if (texts_match(&x[CG_L_NOT_PROGRAM], name) ||
+        (l->as && texts_match(&x[CG_L_NOT_PROGRAM], l->as)))
         return false;
     int from = behind(l, c);
     if ((x[CG_L_VERB].n > 0 && !any_verb(l, from, &x[CG_L_VERB])) ||
@@ -334,9 +335,9 @@ static bool text_fits(const struct cg_texts *want, const char *is)
     return want->n == 0 || (is && texts_match(want, is));
 }
 
-static bool text_differs(const struct cg_texts *not, const char *is)
+static bool text_differs(const struct cg_texts * not, const char *is)
 {
-    return not->n == 0 || !is || !texts_match(not, is);
+    return not ->n == 0 || !is || !texts_match(not, is);
 }
 
 /* All commands at the top of the text are among the names. */
@@ -385,8 +386,7 @@ static bool file_matches(struct look *l, const struct cg_condition *c)
     if (!number_fits(c->number[CG_N_UID], l->uid) ||
         (c->number[CG_N_NOT_UID] >= 0 && l->uid == c->number[CG_N_NOT_UID]))
         return false;
-    if (c->number[CG_N_MODE] >= 0 &&
-        (cg_event_int(l->e, "mode", 0) & c->number[CG_N_MODE]) == 0)
+    if (c->number[CG_N_MODE] >= 0 && (cg_event_int(l->e, "mode", 0) & c->number[CG_N_MODE]) == 0)
         return false;
     if (c->number[CG_N_FRESH] >= 0 && (c->number[CG_N_FRESH] == 1) != is_fresh(l, path))
         return false;

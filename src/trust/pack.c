@@ -206,8 +206,8 @@ static bool read_window(struct cg_packfile *f, const yaml_node_t *n, struct cg_w
                                     name[6] == 'o' ? &w->bytes_out : &w->bytes_in))
                 return false;
         } else {
-            return cg_packfile_bad(
-                f, key, "window knows seconds, count, distinct, bytes_out and bytes_in");
+            return cg_packfile_bad(f, key,
+                                   "window knows seconds, count, distinct, bytes_out and bytes_in");
         }
     }
     return (w->seconds > 0 && w->count > 0) ||
@@ -232,9 +232,8 @@ static bool read_numbers(struct cg_packfile *f, struct cg_rule *r, const char *n
         const char *name;
         int64_t max;
         uint32_t *out;
-    } numbers[] = {{"points", 100, &r->points},
-                   {"cap", 100, &r->cap},
-                   {"cooldown", 86400, &r->cooldown_s}};
+    } numbers[] = {
+        {"points", 100, &r->points}, {"cap", 100, &r->cap}, {"cooldown", 86400, &r->cooldown_s}};
     for (size_t i = 0; i < CG_COUNT(numbers); i++) {
         int64_t v = 0;
         if (strcmp(numbers[i].name, name) != 0)
@@ -289,8 +288,7 @@ static bool read_rule_member(struct cg_packfile *f, struct cg_rule *r, const yam
 static bool id_fine(const char *id)
 {
     size_t n = id ? strlen(id) : 0;
-    return n > 0 && n < CG_RULE_ID &&
-           strspn(id, "abcdefghijklmnopqrstuvwxyz0123456789.-") == n;
+    return n > 0 && n < CG_RULE_ID && strspn(id, "abcdefghijklmnopqrstuvwxyz0123456789.-") == n;
 }
 
 static bool check_rule(struct cg_packfile *f, const yaml_node_t *n, struct cg_rule *r)
@@ -389,8 +387,8 @@ static bool read_top(struct cg_packfile *f, const char *name, const yaml_node_t 
     if (cg_streq(name, "known_hosts"))
         return cg_packfile_list(f, value, name, &p->known_hosts);
     if (!cg_streq(name, "rules"))
-        return cg_packfile_bad(
-            f, key, "the file knows version, name, lists, known_hosts, bands and rules");
+        return cg_packfile_bad(f, key,
+                               "the file knows version, name, lists, known_hosts, bands and rules");
     if (value->type != YAML_SEQUENCE_NODE)
         return cg_packfile_bad(f, value, "rules: a list is needed");
     while (cg_packfile_item(f, value, &at, &item))
@@ -421,8 +419,7 @@ static bool read_lists(struct cg_packfile *f)
     const yaml_node_t *value = NULL;
     const yaml_node_t *root = cg_packfile_root(f);
     size_t at = 0;
-    while (root && root->type == YAML_MAPPING_NODE &&
-           cg_packfile_each(f, root, &at, &key, &value))
+    while (root && root->type == YAML_MAPPING_NODE && cg_packfile_each(f, root, &at, &key, &value))
         if (cg_streq(cg_packfile_text(key), "lists"))
             return cg_packfile_lists(f, value);
     return true;

@@ -13,12 +13,12 @@ struct cg_trust_deduction {
     uint32_t n; /* 1, 2, 3, … */
     const struct cg_rule *rule;
     uint32_t points;
-    uint32_t score; /* of the sandbox, after it */
-    int64_t t;      /* of the line that completed it */
+    uint32_t score;                       /* of the sandbox, after it */
+    int64_t t;                            /* of the line that completed it */
     uint64_t evidence[CG_TRUST_EVIDENCE]; /* sequence numbers, rising */
     unsigned nevidence;
-    unsigned hits;          /* lines that count; may be more than the evidence holds */
-    char session[48];       /* empty: none */
+    unsigned hits;            /* lines that count; may be more than the evidence holds */
+    char session[48];         /* empty: none */
     char what[CG_TRUST_WHAT]; /* the command, path or host, for people; a guest's text */
 };
 
@@ -31,11 +31,9 @@ struct cg_trust_session {
 struct cg_trust;
 
 /* `known` (may be NULL): hosts beside those of the pack. The pack must outlive it. */
-CG_MUST_USE struct cg_trust *cg_trust_create(const struct cg_pack *pack,
-                                             const struct cg_texts *known,
-                                             void (*each)(void *ctx,
-                                                          const struct cg_trust_deduction *d),
-                                             void *ctx);
+CG_MUST_USE struct cg_trust *
+cg_trust_create(const struct cg_pack *pack, const struct cg_texts *known,
+                void (*each)(void *ctx, const struct cg_trust_deduction *d), void *ctx);
 void cg_trust_destroy(struct cg_trust *t);
 
 /* One line; those of an unknown form and the engine's own are passed over. A `trust` line `pack`
@@ -54,7 +52,8 @@ const char *cg_trust_band(uint32_t score);
 /* Runs the examples of every rule; calls `failed` for each that does not do what it says. The
  * number of examples. */
 unsigned cg_trust_examples(const struct cg_pack *pack,
-                           void (*failed)(void *ctx, const char *rule, const char *text), void *ctx);
+                           void (*failed)(void *ctx, const char *rule, const char *text),
+                           void *ctx);
 
 /* The members of a deduction, into an object that is open: what a `trust` line holds. */
 struct cg_jsonw;

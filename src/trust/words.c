@@ -261,11 +261,8 @@ static void list_in_place(struct parser *ps, int command, enum cg_sh_role role)
         balanced(ps, '(', ')');
         return;
     }
-    struct parser in = {.sh = ps->sh,
-                        .p = ps->p,
-                        .end = ps->end,
-                        .depth = ps->depth + 1,
-                        .nested = ps->nested};
+    struct parser in = {
+        .sh = ps->sh, .p = ps->p, .end = ps->end, .depth = ps->depth + 1, .nested = ps->nested};
     parse_list(&in, ')', inside_of(command, role));
     ps->p = in.p;
     ps->nested = in.nested;
@@ -349,8 +346,8 @@ static bool expand(struct parser *ps, int command, const char **from, char kind,
     const char *start = ps->p;
     bool literal =
         kind == '$' && ps->p < ps->end && (*ps->p == '\'' || *ps->p == '"') && !in_quotes;
-    if (literal || (kind == '$' && (ps->p == ps->end || (!name_char(*ps->p) &&
-                                                         !strchr("({@*#?$!-", *ps->p)))))
+    if (literal ||
+        (kind == '$' && (ps->p == ps->end || (!name_char(*ps->p) && !strchr("({@*#?$!-", *ps->p)))))
         return dollar(ps, command, in_quotes);
     end_text(sh);
     bool expands = true;
@@ -494,8 +491,7 @@ static void note_heredoc(struct parser *ps, int command, bool tabs)
         ps->sh->cut = true;
         return;
     }
-    ps->heredoc[ps->nheredocs++] =
-        (struct heredoc){word_text(ps->sh, word), command, tabs, quoted};
+    ps->heredoc[ps->nheredocs++] = (struct heredoc){word_text(ps->sh, word), command, tabs, quoted};
     if (command >= 0)
         ps->sh->command[command].here = true;
 }
@@ -575,8 +571,8 @@ static void add_redirect(struct cg_sh *sh, int command, char op, const char *tex
 /* At '<' or '>' (or "&>"); process substitutions are words and do not come here. */
 static void redirection(struct parser *ps, int command)
 {
-    static const char *const ops[] = {"<<<", "<<-", "&>>", "<<", ">>", "<&", ">&",
-                                      ">|",  "&>",  "<>",  "<",  ">"};
+    static const char *const ops[] = {"<<<", "<<-", "&>>", "<<", ">>", "<&",
+                                      ">&",  ">|",  "&>",  "<>", "<",  ">"};
     int word = -1;
     const char *op = "<";
     for (size_t i = 0; i < CG_COUNT(ops); i++) {
@@ -606,8 +602,8 @@ struct list {
     struct parser *ps;
     struct place at;
     char close;
-    int command; /* under way, -1 */
-    int element; /* first command of the present element of a pipeline */
+    int command;            /* under way, -1 */
+    int element;            /* first command of the present element of a pipeline */
     int base_from, base_to; /* what a command without a pipe of its own reads */
     struct compound {
         int element, base_from, base_to;
@@ -634,8 +630,7 @@ static bool keyword(struct list *l, const char *s)
         return true;
     if (one_of(s, opening, CG_COUNT(opening))) {
         if (l->nopened < COMPOUNDS)
-            l->opened[l->nopened++] =
-                (struct compound){l->element, l->base_from, l->base_to};
+            l->opened[l->nopened++] = (struct compound){l->element, l->base_from, l->base_to};
         l->base_from = l->at.input_from;
         l->base_to = l->at.input_to;
         l->cases += strcmp(s, "case") == 0;

@@ -12,17 +12,19 @@ struct section {
 
 static const char *const whole_members[] = {
     "v",   "id",      "account", "template", "hostname", "shape", "agent",  "driver", "isolation",
-    "env", "network", "record",  "timeouts", "gateway",  "vm",    "idle_s", NULL};
+    "env", "network", "record",  "timeouts", "gateway",  "vm",    "idle_s", "trust",  NULL};
 static const char *const shape_members[] = {"vcpus", "mem_mib", "disk_mib", NULL};
 static const char *const network_members[] = {"allow", "hosts", "resolvers", "rules", NULL};
 static const char *const record_members[] = {"quota_bytes", "segment_bytes", NULL};
 static const char *const timeout_members[] = {"boot_ms", "connect_ms", "grace_ms", NULL};
 
+static const char *const trust_members[] = {"known", NULL};
 static const char *const vm_members[] = {"restore", "make_golden", "without_ram", "same", NULL};
 
 static const struct section sections[] = {
     {NULL, whole_members},      {"shape", shape_members},      {"network", network_members},
     {"record", record_members}, {"timeouts", timeout_members}, {"vm", vm_members},
+    {"trust", trust_members},
 };
 
 static bool known(const char *const *members, struct cg_slice name)

@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "warden/inner.h"
+#include "warden/trust.h"
 #include "warden/up.h"
 
 struct conn {
@@ -110,7 +111,8 @@ static void on_open(void *ctx, struct cg_link_stream *s, const struct cg_json *r
         status_open(w, c, s);
     } else if (cg_streq(kind, "events")) {
         tailing_open(w, c, s, request);
-    } else if (w->state == W_DESTROYED || w->state == W_ERROR || w->state == W_PAUSED) {
+    } else if (w->state == W_DESTROYED || w->state == W_ERROR || w->state == W_PAUSED ||
+               w->settle_at) {
         refuse(c, s, CG_CONFLICT,
                w->state == W_ERROR    ? w->error.text
                : w->state == W_PAUSED ? "the sandbox is paused"
@@ -120,6 +122,8 @@ static void on_open(void *ctx, struct cg_link_stream *s, const struct cg_json *r
         life_start(w, c, s, request);
     } else if (cg_streq(kind, "costs")) {
         llm_costs_open(w, c, s);
+    } else if (cg_streq(kind, "trust")) {
+        trust_open(w, c, s);
     } else if (cg_streq(kind, "budget")) {
         llm_budget_open(w, c, s, request);
     } else if (cg_streq(kind, "network")) {

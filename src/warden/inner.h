@@ -12,6 +12,7 @@
  *   life.c    states, start, stop, failure, the end
  *   secrets.c secrets, interception, redaction of the record
  *   status.c  the answer to `status`
+ *   trust.c   the score
  */
 #ifndef CG_WARDEN_INNER_H
 #define CG_WARDEN_INNER_H
@@ -109,6 +110,7 @@ struct warden {
     struct cg_secrets *secrets; /* NULL before the first start */
     struct cg_ca *ca;           /* NULL: nothing is intercepted */
     struct cg_intercept *intercept;
+    struct trust *trust; /* NULL: no rules */
 
     enum warden_state state;
     struct cg_err error;
@@ -130,6 +132,7 @@ struct warden {
     struct commit_wait started_wait;
     bool running;     /* handles are open */
     bool stop_killed; /* the VMM was told to end */
+    int64_t settle_at; /* what is to be recorded is; the score has until then; 0: not yet */
     bool final;       /* the last lines are on their way */
     bool over;
 

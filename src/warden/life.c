@@ -14,9 +14,10 @@
 
 #include "base/log.h"
 #include "warden/secrets.h"
+#include "warden/trust.h"
 #include "warden/up.h"
 
-enum { GONE_MS = 300, KILL_MS = 3000, OVER_MS = 1000, GRACE_MORE_MS = 3000 };
+enum { GONE_MS = 300, KILL_MS = 3000, OVER_MS = 1000, GRACE_MORE_MS = 3000, SETTLE_MS = 5000 };
 
 #define MS INT64_C(1000000)
 
@@ -332,15 +333,29 @@ static void no_boot(struct warden *w)
 
 /* --- the end --- */
 
+/* Everything but the last line; then the score reads it. True once the last line may come. */
+static bool settle(struct warden *w)
+{
+    int64_t now = cg_mono_ns();
+    if (!w->settle_at) {
+        freeze_end(w);
+        guest_close(w); /* streams end, exits are recorded */
+        llm_close(w);
+        secrets_close(w);
+        cg_egress_destroy(w->egress);
+        w->egress = NULL;
+        observe_second(w);
+        cg_record_tick(w->record, true);
+        commit_now(&w->commit);
+        w->settle_at = now + SETTLE_MS * MS;
+    }
+    return trust_settled(w) || now >= w->settle_at;
+}
+
 static void last_lines(struct warden *w)
 {
-    freeze_end(w);
-    guest_close(w); /* streams end, exits are recorded */
-    llm_close(w);
-    secrets_close(w);
-    cg_egress_destroy(w->egress);
-    w->egress = NULL;
-    observe_second(w);
+    if (!settle(w))
+        return;
     if (w->state == W_ERROR) {
         struct cg_jsonw *j = cg_record_begin(w->record, CG_REC_ERROR, CG_SRC_HOST, NULL);
         cg_jsonw_kstr(j, "code", cg_code_name(w->error.code));

@@ -1,6 +1,7 @@
 /* The answer to `status`; its words stand in docs/record-format.md. */
 #include <string.h>
 
+#include "warden/trust.h"
 #include "warden/up.h"
 
 enum { STATUS_MAX = 128 * 1024 };
@@ -114,6 +115,7 @@ static void status_write(const struct warden *w, struct cg_jsonw *j)
     put_json(j, "metrics", w->guest.metrics_text);
     put_ports(w, j);
     llm_status(w, j);
+    trust_status(w, j);
     put_network(w, j);
     cg_jsonw_key(j, "observed");
     cg_jsonw_obj(j);

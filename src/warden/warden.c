@@ -16,6 +16,7 @@
 #include "jail/jail.h"
 #include "warden/inner.h"
 #include "warden/secrets.h"
+#include "warden/trust.h"
 
 enum { KEEPER_SECONDS = 5 };
 
@@ -78,7 +79,7 @@ static void on_second(uv_timer_t *timer)
 {
     struct warden *w = timer->data;
     w->seconds++;
-    if (w->final)
+    if (w->final || w->settle_at)
         return;
     observe_second(w);
     guest_second(w);
@@ -98,6 +99,7 @@ static void on_progress(void *ctx)
     observe_progress(w);
     pass_progress(w);
     tailing_progress(w);
+    trust_progress(w);
 }
 
 static void on_sigterm(uv_signal_t *signal, int number)
@@ -198,7 +200,7 @@ struct warden *cg_warden_create(uv_loop_t *loop, const char *id, const struct cg
     w->fds = *fds;
     w->record_dir = -1;
     if (!read_config(w, id, e) || !open_record(w, e) || !start_egress(w, e) || !llm_start(w, e) ||
-        !cg_fd_set_nonblock(w->fds.control, true, e)) {
+        !trust_start(w, e) || !cg_fd_set_nonblock(w->fds.control, true, e)) {
         cg_warden_destroy(w);
         return NULL;
     }
@@ -211,7 +213,9 @@ struct warden *cg_warden_create(uv_loop_t *loop, const char *id, const struct cg
     uv_timer_start(&w->second, on_second, WARDEN_SECOND_MS, WARDEN_SECOND_MS);
     uv_signal_start(&w->sigterm, on_sigterm, SIGTERM);
     warden_active(w);
+    bool first = cg_record_durable(w->record) == 0;
     tell_opened(w);
+    trust_opened(w, first);
     conns_listen(w);
     return w;
 }
@@ -232,7 +236,7 @@ static void close_handles(struct warden *w)
     cg_vmm_destroy(w->vmm);
     secrets_close(w);
     cg_egress_destroy(w->egress);
-    while (w->commit.busy) /* a batch is under way: its end comes by the loop */
+    while (w->commit.busy || trust_busy(w)) /* their ends come by the loop */
         uv_run(w->loop, UV_RUN_ONCE);
     commit_close(&w->commit);
     uv_close((uv_handle_t *)&w->tick, NULL);
@@ -251,6 +255,7 @@ void cg_warden_destroy(struct warden *w)
     else
         cg_egress_destroy(w->egress);
     llm_free(w);
+    trust_free(w);
     cg_record_close(w->record);
     secrets_finish(w);
     int *const fds[] = {&w->fds.control, &w->fds.link, &w->fds.vmm,    &w->fds.tcp,   &w->fds.dns,

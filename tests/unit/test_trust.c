@@ -1,5 +1,5 @@
-/* The trust engine: every rule's examples, the shell's words, the reading of packs, and that a score
- * is a function of the record alone. */
+/* The trust engine: every rule's examples, the shell's words, the reading of packs, and that a
+ * score is a function of the record alone. */
 #include "check.h"
 
 #include <string.h>

@@ -387,6 +387,8 @@ static void note_file(struct cg_trust *t, struct cg_event *e)
         uint64_t h = hash_text(moves ? to : path);
         t->fresh[h % FRESH] = h;
     }
+    if (strcmp(op, "delete") == 0 && t->fresh[hash_text(path) % FRESH] == hash_text(path))
+        t->fresh[hash_text(path) % FRESH] = 0; /* whatever has this name next is another file */
     bool loads = false;
     for (size_t i = 0; i < CG_COUNT(downloaders) && !loads; i++)
         loads = cg_streq(by, downloaders[i]) && (makes || strcmp(op, "write") == 0);

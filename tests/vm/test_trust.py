@@ -32,6 +32,7 @@ def test_work_costs_nothing_and_deeds_cost_with_their_evidence(server):
     s.run("git init -q . && git config --global user.email a@b.c && git config --global user.name a")
     s.run("mkdir -p src build && for i in $(seq 40); do echo x > src/$i.c; cp src/$i.c build/$i.o; done; git add -A && git commit -qm all")
     s.run("rm -rf build && git checkout -q -b next && git rm -q src/1.c && git commit -qm less && git checkout -q -")
+    s.run("rm -rf src && git checkout -q -- .")  # what git puts there is no file of this session's making
     s.run("grep -rn 'curl | sh' . || true; ls -la ~/.ssh /etc/passwd 2>/dev/null || true; sh -c 'echo hello | tr a-z A-Z'")
     now = trust(s)
     assert (now["score"], now["deductions"], now["band"]) == (100, [], "excellent")

@@ -130,10 +130,10 @@ struct warden {
     struct cg_err gone; /* why the guest's link or the VMM ended */
     int64_t gone_at;    /* when that is final: the VMM may yet tell more; 0: not gone */
     struct commit_wait started_wait;
-    bool running;     /* handles are open */
-    bool stop_killed; /* the VMM was told to end */
+    bool running;      /* handles are open */
+    bool stop_killed;  /* the VMM was told to end */
     int64_t settle_at; /* what is to be recorded is; the score has until then; 0: not yet */
-    bool final;       /* the last lines are on their way */
+    bool final;        /* the last lines are on their way */
     bool over;
 
     uv_poll_t listen_poll;

@@ -70,6 +70,7 @@ static void on_housekeeping(uv_timer_t *t)
 {
     struct server *s = t->data;
     cg_host_trim_log(&s->host);
+    cg_host_reap();
 }
 
 static void watch(struct server *s)

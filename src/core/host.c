@@ -242,6 +242,26 @@ void cg_host_trim_log(struct cg_host *h)
 
 /* --- children --- */
 
+/* Broker and probe. Others wait for children of their own, so SIGCHLD is not ignored and these are
+ * looked after. */
+static pid_t children[4];
+
+void cg_host_reap(void)
+{
+    for (size_t i = 0; i < CG_COUNT(children); i++)
+        if (children[i] > 0 && waitpid(children[i], NULL, WNOHANG) == children[i])
+            children[i] = 0;
+}
+
+static void remember_child(pid_t pid)
+{
+    for (size_t i = 0; i < CG_COUNT(children); i++)
+        if (children[i] == 0) {
+            children[i] = pid;
+            return;
+        }
+}
+
 static bool start_child(char *const argv[], int as_three, int as_stdout, struct cg_err *e)
 {
     posix_spawn_file_actions_t actions;
@@ -267,6 +287,8 @@ static bool start_child(char *const argv[], int as_three, int as_stdout, struct 
     int rc = posix_spawn(&pid, argv[0], &actions, &attr, argv, environ);
     posix_spawn_file_actions_destroy(&actions);
     posix_spawnattr_destroy(&attr);
+    if (rc == 0)
+        remember_child(pid);
     errno = rc;
     return rc == 0 || cg_fail_sys(e, "start %s", argv[0]);
 }
@@ -387,7 +409,7 @@ bool cg_host_launch(struct cg_core *c, struct cg_host *h, struct cg_err *e)
     int libexec = open(c->libexec_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
     int data = open(c->images.data_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
     signal(SIGPIPE, SIG_IGN);
-    signal(SIGCHLD, SIG_IGN); /* broker and probe are nobody's to wait for */
+    signal(SIGCHLD, SIG_DFL); /* ignored by some parents, and then nothing could be waited for */
     if (!start_broker(c, e))
         return false;
     start_probe(c, h);

@@ -33,6 +33,9 @@ void cg_host_trim_log(struct cg_host *h);
 /* Starts broker and probe, then gives up all rights (root mode). */
 CG_MUST_USE bool cg_host_launch(struct cg_core *c, struct cg_host *h, struct cg_err *e);
 
+/* Lets broker and probe go when they have ended; now and then. */
+void cg_host_reap(void);
+
 /* server.json, for the CLI of this machine. */
 CG_MUST_USE bool cg_host_announce(const struct cg_core *c, const struct cg_host *h,
                                   struct cg_err *e);

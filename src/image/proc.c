@@ -20,7 +20,13 @@
 
 static const char search_path[] = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-enum { TICK_MS = 100, GRACE_MS = 10000, LINE_MAX_BYTES = 2048, TAIL_LINES = 4 };
+enum {
+    TICK_MS = 100,
+    GRACE_MS = 10000,
+    LINE_MAX_BYTES = 2048,
+    TAIL_LINES = 4,
+    UNKNOWN_STATUS = 125 << 8
+};
 
 struct run {
     struct cg_proc *p;
@@ -190,7 +196,12 @@ static int pump(struct run *r)
     int64_t next_tick = 0;
     for (;;) {
         int status = 0;
-        bool ended = waitpid(r->pid, &status, WNOHANG) == r->pid;
+        pid_t got = waitpid(r->pid, &status, WNOHANG);
+        bool ended = got == r->pid;
+        if (got < 0 && errno == ECHILD) { /* where SIGCHLD is ignored: how it ended is unknown */
+            ended = true;
+            status = UNKNOWN_STATUS;
+        }
         struct pollfd fds[2] = {{.fd = r->out_fd, .events = POLLIN},
                                 {.fd = r->err_fd, .events = POLLIN}};
         int ready = poll(fds, 2, ended ? 0 : TICK_MS);

@@ -71,12 +71,34 @@ static int by_name(const void *a, const void *b)
     return strcmp(*x, *y);
 }
 
+/* Appends to the array of packages what an agent has installed inside the guest. */
+static void add_pip(const struct cg_agent *a, struct cg_buf *b)
+{
+    for (size_t i = 0; i < a->pip.n; i++)
+        cg_buf_addf(b, "%s\"pip:%s\"", b->n > 1 ? "," : "", a->pip.v[i]);
+}
+
+/* The same array with the agents' packages behind the asked ones; JSON is what both are. */
+static void join_packages(struct cg_spec *s, const struct cg_buf *more)
+{
+    if (more->n <= 1)
+        return;
+    size_t n = s->packages_json ? strlen(s->packages_json) - 1 : 0;
+    char *all = n ? cg_format("%.*s,%.*s]", (int)n, s->packages_json, (int)more->n - 1, more->p + 1)
+                  : cg_format("%.*s]", (int)more->n, more->p);
+    free(s->packages_json);
+    s->packages_json = all;
+}
+
 /* Adds "+claude-code+codex" to the template's name: in one order, whatever the request's was. */
 static bool add_agents(const struct cg_agents *all, const struct cg_json *list, struct cg_spec *s,
                        struct cg_err *e)
 {
     const char *names[CG_AGENTS_MAX];
+    CG_OWN(cg_drop_buf) struct cg_buf packages;
     size_t n = 0;
+    cg_buf_init(&packages, 16 * 1024);
+    cg_buf_addc(&packages, '[');
     if (list->type != CG_JSON_ARR || list->count > CG_AGENTS_MAX)
         return cg_fail(e, CG_INVALID, "agents must be a list of at most %d names", CG_AGENTS_MAX);
     for (const struct cg_json *i = list->child; i; i = i->next) {
@@ -87,6 +109,7 @@ static bool add_agents(const struct cg_agents *all, const struct cg_json *list, 
                            i->type == CG_JSON_STR ? i->str.p : "such agent");
         if (a->npm.n + a->pip.n > 0)
             names[n++] = a->name;
+        add_pip(a, &packages);
     }
     qsort(names, n, sizeof *names, by_name);
     for (size_t i = 0; i < n; i++) {
@@ -98,6 +121,7 @@ static bool add_agents(const struct cg_agents *all, const struct cg_json *list, 
         s->template_name[have] = '+';
         cg_strlcpy(s->template_name + have + 1, sizeof s->template_name - have - 1, names[i]);
     }
+    join_packages(s, &packages);
     if (n > 0)
         s->memory_mb = CG_MAX(s->memory_mb, (uint32_t)AGENT_MEMORY_MB);
     return true;

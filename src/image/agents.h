@@ -24,10 +24,11 @@ struct cg_agent {
     char *setup;            /* shell, before every start: configuration files */
     char *run;              /* shell: $1 is the prompt, $2 a model or empty */
     struct cg_strv aliases; /* other names for it */
-    struct cg_strv npm, pip;
-    struct cg_strv keep;  /* paths of the packages that are needed; empty: all */
-    struct cg_strv hosts; /* that it asks for besides the model; it works without them */
-    struct cg_strv env;   /* NAME=VALUE, unless set */
+    struct cg_strv npm;     /* written into the image */
+    struct cg_strv pip;     /* installed by the guest's own pip when a sandbox is made */
+    struct cg_strv keep;    /* paths of the packages that are needed; empty: all */
+    struct cg_strv hosts;   /* that it asks for besides the model; it works without them */
+    struct cg_strv env;     /* NAME=VALUE, unless set */
     struct cg_strv programs, program_paths; /* in PATH, and what of the packages each starts */
     struct cg_strv report;                  /* KEY=PATH: where its JSON output has what */
     char fingerprint[CG_HASH_TEXT];

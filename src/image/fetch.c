@@ -1,9 +1,8 @@
-/* npm and pip run with a short environment: what says how to reach their registry, and nothing of
+/* npm runs with a short environment: what says how to reach its registry, and nothing of
  * ours (a server's may hold keys). Install scripts are off: what an agent's package wants to do is
  * for the guest to find out. */
 #include "image/fetch.h"
 
-#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -20,8 +19,7 @@ static bool passes(const char *entry)
 {
     static const char *const names[] = {
         "http_proxy=", "https_proxy=",         "no_proxy=",      "HTTP_PROXY=", "HTTPS_PROXY=",
-        "NO_PROXY=",   "NODE_EXTRA_CA_CERTS=", "SSL_CERT_FILE=", "npm_config_", "NPM_CONFIG_",
-        "PIP_"};
+        "NO_PROXY=",   "NODE_EXTRA_CA_CERTS=", "SSL_CERT_FILE=", "npm_config_", "NPM_CONFIG_"};
     for (size_t i = 0; i < CG_COUNT(names); i++)
         if (strncmp(entry, names[i], strlen(names[i])) == 0)
             return true;
@@ -76,43 +74,10 @@ static bool fetch_npm(struct cg_task *t, const struct cg_tmp *tmp, const struct 
     static const char mark[] = "{\"private\": true}\n"; /* npm looks for one upwards otherwise */
     CG_OWN(cg_strv_finish) struct cg_strv argv = {.v = NULL};
     CG_OWN(cg_drop_free) char *file = cg_format("%s/package.json", dir);
-    if (a->npm.n == 0)
-        return true;
     for (size_t i = 0; i < CG_COUNT(words); i++)
         cg_strv_add(&argv, words[i]);
     cg_strv_add_all(&argv, &a->npm);
     return cg_fs_replace(file, mark, sizeof mark - 1, 0644, e) && run(t, tmp, dir, &argv, e);
-}
-
-/* For the guest's Python, which need not be ours: wheels only. */
-static bool fetch_pip(struct cg_task *t, const struct cg_tmp *tmp, const struct cg_agent *a,
-                      const char *version, const char *dir, struct cg_err *e)
-{
-    static const char *const words[] = {"--quiet",
-                                        "--no-compile",
-                                        "--disable-pip-version-check",
-                                        "--only-binary=:all:",
-                                        "--implementation=cp",
-                                        "--platform=manylinux2014_x86_64",
-                                        "--platform=manylinux_2_28_x86_64",
-                                        "--target=lib"};
-    CG_OWN(cg_strv_finish) struct cg_strv argv = {.v = NULL};
-    if (a->pip.n == 0)
-        return true;
-    const char *minor = strchr(version, '.');
-    if (!minor || !isdigit((unsigned char)minor[1]))
-        return cg_fail(e, CG_INVALID, "the template does not say which Python it has");
-    int n = (int)(minor - version) + 1 + (int)strspn(minor + 1, "0123456789");
-    cg_strv_add(&argv, "python3");
-    cg_strv_add(&argv, "-m");
-    cg_strv_add(&argv, "pip");
-    cg_strv_add(&argv, "install");
-    for (size_t i = 0; i < CG_COUNT(words); i++)
-        cg_strv_add(&argv, words[i]);
-    cg_strv_addf(&argv, "--python-version=%.*s", n, version);
-    cg_strv_add(&argv, "--");
-    cg_strv_add_all(&argv, &a->pip);
-    return run(t, tmp, dir, &argv, e);
 }
 
 /* Moves what is kept; everything when the profile does not choose. */
@@ -134,11 +99,11 @@ static bool keep(const struct cg_agent *a, const char *from, const char *to, str
     return true;
 }
 
-static char *folder_of(const char *images_dir, const struct cg_agent *a, const char *version)
+static char *folder_of(const char *images_dir, const struct cg_agent *a)
 {
     struct cg_hash h;
     char text[CG_HASH_TEXT];
-    const struct cg_strv *const lists[] = {&a->npm, &a->pip, &a->keep};
+    const struct cg_strv *const lists[] = {&a->npm, &a->keep};
     cg_hash_init(&h);
     cg_hash_field(&h, fetcher_version);
     for (size_t l = 0; l < CG_COUNT(lists); l++) {
@@ -146,18 +111,16 @@ static char *folder_of(const char *images_dir, const struct cg_agent *a, const c
             cg_hash_field(&h, lists[l]->v[i]);
         cg_hash_field(&h, "");
     }
-    cg_hash_field(&h, a->pip.n ? version : "");
     cg_hash_text(&h, text);
     return cg_format("%s/agents/%s-%.16s", images_dir, a->name, text);
 }
 
-bool cg_fetch_agent(struct cg_task *t, const struct cg_agent *a, const char *version, char **dir,
-                    struct cg_err *e)
+bool cg_fetch_agent(struct cg_task *t, const struct cg_agent *a, char **dir, struct cg_err *e)
 {
     CG_OWN(cg_tmp_drop) struct cg_tmp tmp = {.lock = -1};
     const struct cg_image_config *c = t->config;
-    CG_OWN(cg_drop_free) char *to = folder_of(c->images_dir, a, version);
-    CG_OWN(cg_drop_free) char *other = c->own_dir ? folder_of(c->own_dir, a, version) : NULL;
+    CG_OWN(cg_drop_free) char *to = folder_of(c->images_dir, a);
+    CG_OWN(cg_drop_free) char *other = c->own_dir ? folder_of(c->own_dir, a) : NULL;
     if (other && cg_fs_exists(other)) {
         *dir = CG_MOVE(other);
         return true;
@@ -168,8 +131,7 @@ bool cg_fetch_agent(struct cg_task *t, const struct cg_agent *a, const char *ver
         CG_OWN(cg_drop_free) char *all = cg_format("%s/all", tmp.path);
         CG_OWN(cg_drop_free) char *kept = cg_format("%s/kept", tmp.path);
         if (!cg_fs_mkdirs(all, 0755, e) || !fetch_npm(t, &tmp, a, all, e) ||
-            !fetch_pip(t, &tmp, a, version, all, e) || !keep(a, all, kept, e) ||
-            !cg_imagedir_commit(kept, to, e))
+            !keep(a, all, kept, e) || !cg_imagedir_commit(kept, to, e))
             return false;
     }
     *dir = CG_MOVE(to);

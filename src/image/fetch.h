@@ -1,4 +1,4 @@
-/* The packages of an agent, as this machine's npm and pip get them, kept for the next time. */
+/* The packages of an agent, as this machine's npm gets them, kept for the next time. */
 #ifndef CG_IMAGE_FETCH_H
 #define CG_IMAGE_FETCH_H
 
@@ -6,9 +6,8 @@
 #include "image/store.h"
 
 /* Makes *dir (the caller's) a folder with what the profile keeps of its packages: at once when it
- * was fetched before. No script of a package runs. `version` is of what the agent needs ("3.11.2").
- * CG_UNAVAILABLE when npm or pip cannot get it. */
-CG_MUST_USE bool cg_fetch_agent(struct cg_task *t, const struct cg_agent *a, const char *version,
-                                char **dir, struct cg_err *e);
+ * was fetched before. No script of a package runs. CG_UNAVAILABLE when npm cannot get it. */
+CG_MUST_USE bool cg_fetch_agent(struct cg_task *t, const struct cg_agent *a, char **dir,
+                                struct cg_err *e);
 
 #endif

@@ -1,4 +1,4 @@
-/* Templates with agents. What npm and pip give is fetched once, trimmed to what the profile keeps,
+/* Templates with agents. What npm gives is fetched once, trimmed to what the profile keeps,
  * and lies in agents/NAME-<hash>/ of the images directory (of the server's own, where it may not
  * write there). It is written into a copy of the template's base image with resize2fs and debugfs
  * of e2fsprogs, which need no mount and no root; e2fsck has the last word. */
@@ -59,19 +59,18 @@ static void drop_want(struct want *w)
     cg_agents_finish(&w->all);
 }
 
-/* "node 22.1" in the template's contents for "node". The version is put into `version`. */
-static bool contains(const struct cg_template *t, const char *what, char *version, size_t size)
+/* "node 22.1" in the template's contents for "node". */
+static bool contains(const struct cg_template *t, const char *what)
 {
     size_t n = strlen(what);
     for (size_t i = 0; i < t->contents.n; i++)
         if (strncmp(t->contents.v[i], what, n) == 0 && t->contents.v[i][n] == ' ')
-            return cg_strlcpy(version, size, t->contents.v[i] + n + 1);
+            return true;
     return false;
 }
 
 static bool find_agents(struct want *w, const struct cg_strv *names, struct cg_err *e)
 {
-    char version[64];
     struct cg_hash h;
     if (names->n == 0 || names->n > CG_AGENTS_MAX)
         return cg_fail(e, CG_INVALID, "%.100s must name from 1 to %d agents", w->name,
@@ -84,7 +83,7 @@ static bool find_agents(struct want *w, const struct cg_strv *names, struct cg_e
         if (!a)
             return cg_fail(e, CG_INVALID, "there is no agent %.64s; caged agents list shows them",
                            names->v[i]);
-        if (a->needs && !contains(&w->base.template, a->needs, version, sizeof version))
+        if (a->needs && !contains(&w->base.template, a->needs))
             return cg_fail(e, CG_INVALID, "agent %s needs %s, which template %s lacks: take %s",
                            a->name, a->needs, w->base_name,
                            a->template_name ? a->template_name : "another");
@@ -291,13 +290,12 @@ static bool gather(struct making *m, struct cg_err *e)
     cg_buf_addf(&m->commands, "mkdir /opt/caged\nmkdir %s\n", place);
     for (size_t i = 0; i < w->n; i++) {
         const struct cg_agent *a = w->agents[i];
-        char version[64] = "";
         CG_OWN(cg_drop_free) char *to = cg_format("%s/%s", place, a->name);
         CG_OWN(cg_drop_free) char *from = NULL;
-        if (a->needs && !contains(&w->base.template, a->needs, version, sizeof version))
-            return false;
+        if (a->npm.n == 0) /* its packages are installed inside the guest */
+            continue;
         if (!cg_task_step(&m->task, 5 + (int)(60 * i / w->n), "fetching the agent", e) ||
-            !cg_fetch_agent(&m->task, a, version, &from, e) || !put_tree(m, from, to, e) ||
+            !cg_fetch_agent(&m->task, a, &from, e) || !put_tree(m, from, to, e) ||
             !put_launchers(m, a, e))
             return cg_wrap(e, "agent %s", a->name);
     }

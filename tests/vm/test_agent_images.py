@@ -24,6 +24,7 @@ npm: ['{package}']
 keep: [node_modules/tiny/tiny.sh, node_modules/tiny/lib]
 bin:
   tiny: node_modules/tiny/tiny.sh
+  npm: node_modules/tiny/lib/npm.sh
 env:
   TINY_COLOUR: "green"
 setup: |
@@ -36,6 +37,11 @@ report:
 PROGRAM = """#!/bin/sh
 here=$(dirname "$0")
 printf '{"result": {"text": "%s %s %s %s", "cost": 0.25}}\\n' "$TINY_COLOUR" "$1" "$2" "$(cat "$HOME/.tiny" "$here/lib/word" | tr '\\n' ' ')"
+"""
+# In npm's place: what it is asked for, and where it would go.
+NPM = """#!/bin/sh
+case $* in *broken*) echo 'E404 no such package' >&2; exit 1 ;; esac
+echo "$NPM_CONFIG_REGISTRY $*" >>~/asked
 """
 
 
@@ -62,6 +68,8 @@ def make_place(tmp_path):
     (package / "tiny.sh").write_text(PROGRAM)
     (package / "tiny.sh").chmod(0o755)
     (package / "lib" / "word").write_text("second\n")
+    (package / "lib" / "npm.sh").write_text(NPM)
+    (package / "lib" / "npm.sh").chmod(0o755)
     (package / "big").write_bytes(os.urandom(1 << 20))
     subprocess.run(["npm", "pack", "--silent", "--pack-destination", tmp_path], cwd=package, check=True, capture_output=True)
     (data / "agents" / "tiny.yaml").write_text(PROFILE.format(package=tmp_path / "tiny-1.2.3.tgz"))
@@ -142,3 +150,23 @@ def test_a_server_makes_the_image_when_it_is_asked_for_and_the_agent_runs_with_i
         server.start()
         again = server.api("GET", sandbox.path)
         assert again["agents"] == ["tiny"] and again["template"] == "minimal"
+
+
+def test_packages_are_installed_by_the_template_before_the_sandbox_is_ready(place):
+    _, env = place
+    server = product.Server(env={"NPM_CONFIG_REGISTRY": "http://registry.invalid:4873/"})
+    server.env.update({name: env[name] for name in ("CAGED_DATA_DIR", "CAGED_IMAGE_DIR")})
+    with server:
+        shape = {"memory_mb": 256, "disk_gb": 1}
+        sandbox = server.create(agents=["tiny"], packages=["typescript", "@a/b@1.2", "npm:left-pad"], init_script="cat ~/asked", **shape)
+        asked = "http://registry.invalid:4873/ install --global --no-audit --no-fund --loglevel=error -- typescript @a/b@1.2 left-pad"
+        assert sandbox.info["init"]["output_tail"].strip() == asked
+        assert sandbox.info["packages"] == ["typescript", "@a/b@1.2", "npm:left-pad"]
+        starts = [e["data"]["origin"] for e in sandbox.events("command") if e["data"]["phase"] == "start"]
+        assert starts == ["packages", "init"]
+        with pytest.raises(product.Refused) as refused:
+            server.create(agents=["tiny"], packages=["broken"], **shape)
+        assert "packages: E404 no such package" in refused.value.problem["detail"]
+        with pytest.raises(product.Refused) as refused:
+            server.create(packages=["typescript"], **shape)
+        assert "no npm and no pip" in refused.value.problem["detail"]

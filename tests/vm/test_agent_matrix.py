@@ -33,7 +33,7 @@ OFTEN = {("claude-code", "400"), ("codex", "400"), ("claude-code", "cut"), ("cod
 # The most calls that an agent makes, the first included. The gateway refuses with 400. A cut comes in the second turn.
 MATRIX = [
     *(row("claude-code", mode, most) for mode, most in
-      {"400": 1, "402": 1, "403": 1, "401": 1, "429": 3, "500": 3, "529": 3, "503": 3, "cut": 2, "error": 3}.items()),
+      {"400": 1, "402": 1, "403": 1, "401": 3, "429": 3, "500": 3, "529": 3, "503": 3, "cut": 2, "error": 3}.items()),
     *(row("codex", mode, most) for mode, most in
       {"400": 1, "402": 1, "403": 1, "401": 1, "429": 1, "500": 1, "503": 1, "cut": 2}.items()),
     # a title and a turn

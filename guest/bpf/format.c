@@ -233,7 +233,9 @@ static void put_conn(struct cg_jsonw *w, const struct view *v)
     cg_jsonw_kstr(w, "family", six ? "ipv6" : "ipv4");
     inet_ntop(six ? AF_INET6 : AF_INET, r->addr, text, sizeof text);
     cg_jsonw_kstr(w, "address", text);
-    put_uint(w, "port", r->num[0]);
+    put_uint(w, "port", r->num[0] & 0xffff);
+    if (r->num[0] >> 16)
+        put_uint(w, "sport", r->num[0] >> 16);
     if (r->num[2] == IPPROTO_TCP || r->num[2] == IPPROTO_UDP) {
         cg_jsonw_kstr(w, "protocol", r->num[2] == IPPROTO_TCP ? "tcp" : "udp");
     } else {

@@ -112,7 +112,8 @@ enum {
 
 /* Texts stand one behind the other: argv, path[0], path[1]. Meaning of num[] by kind:
  * exit: 0 status as in wait(2), 1 life time ns; file: 0 size, 1 mode, 2 owner, 3 group (2^32-1: as
- * it was); conn: 0 port, 1 result (0 or errno), 2 protocol, 3 family; setuid: 0 from, 1 to;
+ * it was); conn: 0 port and, 16 bits up, the local
+ * port, 1 result (0 or errno), 2 protocol, 3 family; setuid: 0 from, 1 to;
  * ptrace: 0 pid of the traced; mount: 0 flags; bpf: 0 command. */
 struct cg_obs_rec {
     uint8_t kind;

@@ -33,9 +33,22 @@ struct told {
     uint16_t type;
     const char *verdict;
     const char *rule; /* or NULL */
-    bool tcp;
-    int64_t since; /* 0: answered at once */
+    const struct asker *from;
+    bool waited; /* for a lookup */
 };
+
+/* A number for the line, and whose it is. */
+static void put_owner(struct cg_egress *g, const struct asker *from, struct cg_jsonw *j)
+{
+    struct sockaddr_in in;
+    uint64_t id = ++g->lookup_seq;
+    cg_jsonw_kuint(j, "lookup", id);
+    if (from->tcp || from->from.ss_family != AF_INET)
+        return;
+    memcpy(&in, &from->from, sizeof in);
+    egress_owner_flow(g, true, ntohs(in.sin_port), 0, 53, id);
+    egress_owner_write(g, true, id, j);
+}
 
 /* `a`: what the guest is told, or NULL. */
 static void tell_query(struct cg_egress *g, const struct told *t, const struct cg_dns_addresses *a)
@@ -66,9 +79,10 @@ static void tell_query(struct cg_egress *g, const struct told *t, const struct c
         }
         cg_jsonw_arr_end(&j);
     }
-    cg_jsonw_kstr(&j, "transport", t->tcp ? "tcp" : "udp");
-    if (t->since)
-        cg_jsonw_kint(&j, "duration_ms", (cg_mono_ns() - t->since) / 1000000);
+    cg_jsonw_kstr(&j, "transport", t->from->tcp ? "tcp" : "udp");
+    if (t->waited)
+        cg_jsonw_kint(&j, "duration_ms", (cg_mono_ns() - t->from->since) / 1000000);
+    put_owner(g, t->from, &j);
     cg_jsonw_obj_end(&j);
     g->o.event(g->o.ctx, CG_EGRESS_DNS, cg_buf_slice(&b));
 }
@@ -116,7 +130,8 @@ void dns_found(struct cg_egress *g, const char *name, struct asker *askers, enum
                struct cg_dns_addresses *a)
 {
     struct cg_egress_verdict v = cg_egress_judge_name(g->o.policy, name);
-    struct told t = {.name = name, .type = CG_DNS_A, .verdict = "allow", .rule = v.rule};
+    struct told t = {
+        .name = name, .type = CG_DNS_A, .verdict = "allow", .rule = v.rule, .waited = true};
     const struct cg_dns_addresses *given = NULL;
     const char *why = NULL;
     if (!v.allow) { /* it changed meanwhile */
@@ -138,8 +153,7 @@ void dns_found(struct cg_egress *g, const char *name, struct asker *askers, enum
         enum cg_dns_rcode unused;
         next = askers->next;
         CG_ASSERT(cg_dns_parse(askers->query, askers->n, &q, &unused) == CG_DNS_QUERY);
-        t.tcp = askers->tcp;
-        t.since = askers->since;
+        t.from = askers;
         tell_query(g, &t, given);
         reply(g, askers, out, cg_dns_answer(askers->query, &q, rcode, given, out));
         free(askers);
@@ -186,7 +200,7 @@ static size_t answer(struct cg_egress *g, const struct asker *from,
     g->stats.dns_queries++;
     bool fine = q.plain && q.class_ == 1;
     const struct cg_egress_host *host = fine ? cg_egress_find_host(g->o.policy, q.name) : NULL;
-    struct told t = {.name = q.name, .type = q.type, .verdict = "static", .tcp = from->tcp};
+    struct told t = {.name = q.name, .type = q.type, .verdict = "static", .from = from};
     if (host) {
         const struct cg_dns_addresses a = {{host->address}, 1, CG_DNS_STATIC_TTL};
         tell_query(g, &t, NULL);

@@ -31,6 +31,7 @@ void egress_unwatch(struct cg_egress *g, uv_poll_t *poll, uv_close_cb closed)
 static void egress_free(struct cg_egress *g)
 {
     cg_pins_destroy(g->pins);
+    free(g->owners);
     free(g);
 }
 
@@ -109,6 +110,7 @@ struct cg_egress *cg_egress_create(uv_loop_t *loop, const struct cg_egress_optio
     g->loop = loop;
     g->o = *o;
     g->pins = cg_pins_create();
+    g->owners = cg_alloc_array(CG_EGRESS_OWNERS, sizeof *g->owners);
     g->now = cg_mono_ns();
     g->net_tokens = g->dns_tokens = BURST * CG_EGRESS_EVENTS;
     if (prepare(g, o->tcp, &g->accept_poll, tcp_accept, &g->accepting, e) &&

@@ -20,6 +20,17 @@ struct cg_egress_stats {
     uint64_t dns_queries, dns_malformed;
 };
 
+/* Who opened a connection, as the guest tells it. */
+enum { CG_EGRESS_COMM = 16 };
+struct cg_egress_process {
+    bool udp;
+    uint16_t sport; /* its local port */
+    uint16_t port;
+    uint32_t address; /* that it connected to, host order */
+    int64_t pid;
+    const char *comm;
+};
+
 enum cg_egress_topic { CG_EGRESS_NETWORK, CG_EGRESS_DNS };
 
 struct cg_egress_options {
@@ -84,6 +95,9 @@ void cg_egress_second(struct cg_egress *g);
 /* The policy in place is another: connections that it no longer permits are cut here; those that
  * the reader has are the reader's to cut. */
 void cg_egress_policy_changed(struct cg_egress *g);
+/* The number that the connection (TCP) or the lookup (UDP to port 53) has in the record; 0: it is
+ * not seen yet. What is told of it from now on names the process. */
+uint64_t cg_egress_process(struct cg_egress *g, const struct cg_egress_process *p);
 void cg_egress_get_stats(const struct cg_egress *g, struct cg_egress_stats *out);
 /* Tells the last events and closes everything; memory goes from the loop. NULL is fine. */
 void cg_egress_destroy(struct cg_egress *g);

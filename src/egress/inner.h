@@ -16,12 +16,25 @@ enum {
     CG_EGRESS_LOOKUPS = 64,       /* under way */
     CG_EGRESS_ASKERS = 256,       /* that wait for them */
     CG_EGRESS_BUFFER = 16 * 1024, /* what may wait in one direction of a connection */
+    CG_EGRESS_OWNERS = 1024,      /* connections and lookups whose process is remembered */
     CG_EGRESS_EVENTS = 20,        /* told a second; a burst of five times that */
 };
 
 /* What a flood leaves untold, one line a second. */
 struct flood {
     uint64_t opened, denied, closed, bytes_out, bytes_in;
+};
+
+/* A connection or a lookup of the guest, and the process that the guest says it is of: either half
+ * may come first. */
+struct egress_owner {
+    uint64_t id; /* of the connection or the lookup; 0: it is not seen yet */
+    int64_t at;
+    int64_t pid;
+    uint32_t address;
+    uint16_t port, sport;
+    bool udp, told;
+    char comm[CG_EGRESS_COMM];
 };
 
 struct dns_conn;
@@ -56,7 +69,9 @@ struct cg_egress {
     uv_poll_t accept_poll, dns_poll, dns_accept_poll;
     bool accepting, dns_on, dns_accepting;
     struct conn *conns;
-    uint64_t conn_seq;
+    uint64_t conn_seq, lookup_seq;
+    struct egress_owner *owners; /* a ring */
+    unsigned owner_next;
     struct dns_conn *dns_conns;
     unsigned ndns_conns;
     struct cg_pins *pins;
@@ -66,6 +81,7 @@ struct cg_egress {
 
 /* What is known of a connection. */
 struct egress_seen {
+    uint64_t conn;    /* its number in the record */
     uint32_t address; /* that the guest named */
     uint16_t port;
     bool seen; /* its first bytes: `sight`, and `name` when that has one */
@@ -74,7 +90,6 @@ struct egress_seen {
 };
 
 struct egress_end {
-    uint64_t id;
     const struct egress_seen *seen;
     uint64_t bytes_out, bytes_in;
     int64_t duration_ms;
@@ -93,8 +108,15 @@ bool egress_is_own(uint32_t address); /* one of this machine's */
 struct cg_egress_ask egress_ask(const struct cg_egress *g, uint32_t address, uint16_t port,
                                 const char *names[CG_PIN_NAMES]);
 
+/* owner.c */
+/* Number `id` of the record comes from this local port; a lookup's address is not known: 0. */
+void egress_owner_flow(struct cg_egress *g, bool udp, uint16_t sport, uint32_t address,
+                       uint16_t port, uint64_t id);
+/* Writes pid and process of it, if they are known. */
+void egress_owner_write(const struct cg_egress *g, bool udp, uint64_t id, struct cg_jsonw *j);
+
 /* tell.c */
-void egress_tell_open(struct cg_egress *g, uint64_t id, const struct egress_seen *s,
+void egress_tell_open(struct cg_egress *g, const struct egress_seen *s,
                       const struct cg_egress_verdict *v);
 void egress_tell_close(struct cg_egress *g, const struct egress_end *end);
 void egress_tell_flood(struct cg_egress *g);

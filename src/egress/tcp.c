@@ -40,7 +40,6 @@ struct conn {
     bool cut;   /* by the policy */
     struct egress_seen seen;
     bool told; /* its opening is in the record, so its end will be */
-    uint64_t id;
     int64_t since;
     int64_t deadline;
 };
@@ -81,8 +80,7 @@ static void conn_end(struct conn *c, const char *reason)
     struct cg_egress *g = c->g;
     bool reset = reason != NULL;
     if (c->told) {
-        const struct egress_end end = {.id = c->id,
-                                       .seen = &c->seen,
+        const struct egress_end end = {.seen = &c->seen,
                                        .bytes_out = c->guest.bytes,
                                        .bytes_in = c->host.bytes,
                                        .duration_ms = (cg_mono_ns() - c->since) / 1000000,
@@ -279,6 +277,16 @@ static bool destination(int fd, uint32_t *address, uint16_t *port)
     return true;
 }
 
+/* Of the guest's end; 0: it has gone. */
+static uint16_t source_port(int fd)
+{
+    struct sockaddr_in from;
+    socklen_t n = sizeof from;
+    if (getpeername(fd, (struct sockaddr *)&from, &n) != 0 || from.sin_family != AF_INET)
+        return 0;
+    return ntohs(from.sin_port);
+}
+
 static int dial(uint32_t address, uint16_t port)
 {
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP);
@@ -300,7 +308,7 @@ static void refuse(struct cg_egress *g, int fd, const struct egress_seen *s,
     v.allow = false;
     g->stats.denied++;
     if (egress_token(&g->net_tokens))
-        egress_tell_open(g, ++g->conn_seq, s, &v);
+        egress_tell_open(g, s, &v);
     else
         g->flood.denied++;
     if (s->seen && (s->sight == CG_SIGHT_HTTP || s->sight == CG_SIGHT_HTTP_NO_NAME))
@@ -327,18 +335,18 @@ static const struct cg_egress_service *find_service(const struct cg_egress *g, u
 }
 
 /* The service keeps its own count of what it does; here it is an opening only. */
-static void hand_over(struct cg_egress *g, const struct cg_egress_service *s, int fd)
+static void hand_over(struct cg_egress *g, const struct cg_egress_service *s, int fd, uint64_t conn)
 {
     struct cg_egress_verdict allow = {.allow = true, .address = s->address};
-    const struct egress_seen seen = {.address = s->address, .port = s->port};
+    const struct egress_seen seen = {.conn = conn, .address = s->address, .port = s->port};
     (void)cg_strlcpy(allow.rule, sizeof allow.rule, s->name);
     const struct cg_egress_peer peer = {
-        .name = s->name, .address = s->address, .port = s->port, .conn = ++g->conn_seq};
+        .name = s->name, .address = s->address, .port = s->port, .conn = conn};
     const int on = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     g->stats.opened++;
     if (egress_token(&g->net_tokens))
-        egress_tell_open(g, peer.conn, &seen, &allow);
+        egress_tell_open(g, &seen, &allow);
     else
         g->flood.opened++;
     s->serve(s->ctx, fd, &peer);
@@ -346,15 +354,16 @@ static void hand_over(struct cg_egress *g, const struct cg_egress_service *s, in
 
 static void open_conn(struct cg_egress *g, int fd)
 {
-    struct egress_seen s = {.seen = false};
+    struct egress_seen s = {.conn = ++g->conn_seq};
     const char *names[CG_PIN_NAMES];
     if (!destination(fd, &s.address, &s.port)) {
         refuse_as(g, fd, &s, "no_destination");
         return;
     }
+    egress_owner_flow(g, false, source_port(fd), s.address, s.port, s.conn);
     const struct cg_egress_service *service = find_service(g, s.address, s.port);
     if (service) {
-        hand_over(g, service, fd);
+        hand_over(g, service, fd, s.conn);
         return;
     }
     struct cg_egress_verdict v = judge(g, &s, names);
@@ -364,7 +373,7 @@ static void open_conn(struct cg_egress *g, int fd)
                                         .port = s.port,
                                         .look = v.look || page,
                                         .hush = page || (s.port != 80 && s.port != 443),
-                                        .conn = ++g->conn_seq};
+                                        .conn = s.conn};
     if (g->reader.take &&
         (page || (v.allow && v.look) || (v.allow && g->reader.looks(g->reader.ctx, s.port))))
         g->reader.take(g->reader.ctx, fd, &peer);
@@ -374,8 +383,11 @@ static void open_conn(struct cg_egress *g, int fd)
 
 static struct egress_seen seen_of(const struct cg_egress_peer *peer)
 {
-    struct egress_seen s = {
-        .address = peer->address, .port = peer->port, .seen = peer->seen, .sight = peer->sight};
+    struct egress_seen s = {.conn = peer->conn,
+                            .address = peer->address,
+                            .port = peer->port,
+                            .seen = peer->seen,
+                            .sight = peer->sight};
     if (peer->seen && peer->name)
         (void)cg_strlcpy(s.name, sizeof s.name, peer->name);
     return s;
@@ -416,7 +428,6 @@ void cg_egress_go_on(struct cg_egress *g, int fd, const struct cg_egress_peer *p
     struct conn *c = cg_alloc(sizeof *c);
     c->g = g;
     c->connecting = true;
-    c->id = peer->conn;
     c->seen = s;
     c->first = true;
     c->since = cg_mono_ns();
@@ -432,7 +443,7 @@ void cg_egress_go_on(struct cg_egress *g, int fd, const struct cg_egress_peer *p
     g->stats.opened++;
     c->told = egress_token(&g->net_tokens);
     if (c->told)
-        egress_tell_open(g, c->id, &s, &v);
+        egress_tell_open(g, &s, &v);
     else
         g->flood.opened++;
     egress_watch(g, &c->guest.poll, fd, c);

@@ -19,7 +19,7 @@ static const char *protocol(const struct egress_seen *s)
     return s->seen ? names[s->sight] : "tcp";
 }
 
-void egress_tell_open(struct cg_egress *g, uint64_t id, const struct egress_seen *s,
+void egress_tell_open(struct cg_egress *g, const struct egress_seen *s,
                       const struct cg_egress_verdict *v)
 {
     CG_OWN(cg_drop_buf) struct cg_buf b;
@@ -30,7 +30,7 @@ void egress_tell_open(struct cg_egress *g, uint64_t id, const struct egress_seen
     cg_jsonw_init(&j, &b);
     cg_jsonw_obj(&j);
     cg_jsonw_kstr(&j, "event", "open");
-    cg_jsonw_kuint(&j, "conn", id);
+    cg_jsonw_kuint(&j, "conn", s->conn);
     if (name)
         cg_jsonw_kstr(&j, "name", name);
     egress_address_text(s->address, text);
@@ -43,6 +43,7 @@ void egress_tell_open(struct cg_egress *g, uint64_t id, const struct egress_seen
     }
     cg_jsonw_kstr(&j, "verdict", v->allow ? "allow" : "deny");
     cg_jsonw_kstr(&j, "rule", v->rule);
+    egress_owner_write(g, false, s->conn, &j);
     cg_jsonw_obj_end(&j);
     tell(g, &b);
 }
@@ -55,7 +56,7 @@ void egress_tell_close(struct cg_egress *g, const struct egress_end *end)
     cg_jsonw_init(&j, &b);
     cg_jsonw_obj(&j);
     cg_jsonw_kstr(&j, "event", "close");
-    cg_jsonw_kuint(&j, "conn", end->id);
+    cg_jsonw_kuint(&j, "conn", end->seen->conn);
     if (end->seen->seen && end->seen->name[0])
         cg_jsonw_kstr(&j, "name", end->seen->name);
     cg_jsonw_kstr(&j, "protocol", protocol(end->seen));
@@ -63,6 +64,7 @@ void egress_tell_close(struct cg_egress *g, const struct egress_end *end)
     cg_jsonw_kuint(&j, "bytes_in", end->bytes_in);
     cg_jsonw_kint(&j, "duration_ms", end->duration_ms);
     cg_jsonw_kstr(&j, "reason", end->reason);
+    egress_owner_write(g, false, end->seen->conn, &j);
     cg_jsonw_obj_end(&j);
     tell(g, &b);
 }

@@ -124,6 +124,27 @@ static void count_lost(struct warden *w, const struct cg_json *o)
             w->guest.lost += (uint64_t)m->integer;
 }
 
+/* Joins the guest's word to what the egress saw: the number that it has there. */
+static void put_flow(struct warden *w, const struct cg_json *o, struct cg_jsonw *j)
+{
+    const char *comm = cg_json_str(o, "comm");
+    const char *protocol = cg_json_str(o, "protocol");
+    struct cg_egress_process p = {.udp = cg_streq(protocol, "udp"), .comm = comm ? comm : ""};
+    int64_t sport = cg_json_int(o, "sport", 0);
+    int64_t port = cg_json_int(o, "port", 0);
+    const char *address = cg_json_str(o, "address");
+    if (!w->egress || sport < 1 || sport > UINT16_MAX || port < 1 || port > UINT16_MAX ||
+        (p.udp ? port != 53 : !cg_streq(protocol, "tcp")) ||
+        !cg_egress_address_parse(address ? address : "", &p.address))
+        return;
+    p.sport = (uint16_t)sport;
+    p.port = (uint16_t)port;
+    p.pid = cg_json_int(o, "pid", 0);
+    uint64_t number = cg_egress_process(w->egress, &p);
+    if (number)
+        cg_jsonw_kuint(j, p.udp ? "lookup" : "conn", number);
+}
+
 static bool record_event(struct warden *w, const struct kind *kind, const struct cg_json *o)
 {
     const char *op = word(file_ops, CG_COUNT(file_ops), cg_json_str(o, "op"));
@@ -138,6 +159,8 @@ static bool record_event(struct warden *w, const struct kind *kind, const struct
     if (kind->type == CG_REC_GAP)
         cg_jsonw_kstr(j, "reason", reason);
     fields_copy(kind->fields, o, j);
+    if (kind->fields == conn_fields)
+        put_flow(w, o, j);
     if (kind->type == CG_REC_FILE_OP)
         cg_jsonw_kstr(j, "origin", "observed");
     put_time(w, j, o);

@@ -97,7 +97,7 @@ process.env.NODE_TLS_REJECT_UNAUTHORIZED = '0';
 for (const url of ['http://good.example/host', 'https://good.example/host'])
   console.log(await (await fetch(url)).text());
 for (const url of ['http://other.example/host', 'https://{GOOD}/host', 'http://{OTHER}/host']) {{
-  try {{ const r = await fetch(url); console.log(r.status === 403 ? 'refused' : 'OPEN', await r.text()); }} catch {{ console.log('refused'); }}
+  try {{ const r = await fetch(url); console.log(r.status === 403 ? 'no' : 'OPEN'); }} catch {{ console.log('no'); }}
 }}
 const said = await new Promise((done, failed) => {{
   const ws = new WebSocket('ws://good.example/ws');
@@ -109,9 +109,10 @@ console.log('said', said);
 process.exit(0);
 """)
     out = root(node, "node --no-warnings /tmp/c.mjs 2>&1", timeout_ms=120000)
-    assert out.count("good.example reached") == 2 and out.count("refused") == 3 and "OPEN" not in out and "said through" in out, out
+    assert out.count("good.example reached") == 2 and out.split("\n").count("no") == 3 and "OPEN" not in out and "said through" in out, out
 
 
+@pytest.mark.skipif(os.environ.get("CAGED_LONG") != "1", reason="compiling a Go program takes minutes under emulation")
 def test_gos_http_client_is_held_to_the_name(go):
     put(go, "/tmp/c.go", f"""package main
 import ("crypto/tls"; "fmt"; "io"; "net/http")

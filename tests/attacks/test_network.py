@@ -286,6 +286,28 @@ def test_a_large_download_arrives_whole_and_is_counted(box, scheme):
     assert box.server.api("GET", box.path + "/status")["network"]["bytes_in"] >= before
 
 
+def test_the_record_names_the_process_of_a_connection_and_of_a_lookup(box):
+    policy(box, "allowlist", ["good.example"])
+    assert "reached" in curl(box, "http://good.example/host")
+    assert "reached" not in curl(box, f"http://{OTHER}/host")
+    def joined():
+        """Connections that both sides told, by their number: what the host saw, whose the guest says it was."""
+        network = [e for e in box.events("network")]
+        opened = {e["data"]["conn"]: e["data"] for e in network if e["data"]["event"] == "open"}
+        said = [e for e in network if e["data"]["event"] == "connect" and e["data"].get("conn") in opened]
+        return {(opened[e["data"]["conn"]]["address"], opened[e["data"]["conn"]]["verdict"], e["data"]["comm"], e["src"]) for e in said}
+    product.wait_for("both are joined", lambda: {(GOOD, "allow", "curl", "guest"), (OTHER, "deny", "curl", "guest")} <= joined(), 30)
+    # one that lasts: the agent's word is there before it says anything
+    head = "GET /host HTTP/1.1\\r\\nHost: good.example\\r\\nConnection: close\\r\\n\\r\\n"
+    assert "reached" in root(box, f"exec 3<>/dev/tcp/{GOOD}/80; sleep 3; printf '{head}' >&3; cat <&3")
+    named = [e["data"] for e in product.wait_for("an end names the process", lambda: [
+        e for e in box.events("network") if e["data"]["event"] == "close" and e["data"].get("process") == "bash"], 30)]
+    assert named[0]["pid"] > 0 and [e for e in box.events("network") if e["data"]["event"] == "open" and e["data"].get("pid") == named[0]["pid"]]
+    asked = {e["data"].get("lookup"): e["data"] for e in box.events("dns")}
+    said = [e["data"] for e in box.events("network") if e["data"].get("lookup")]
+    assert [s for s in said if asked[s["lookup"]]["name"] == "good.example"] or [a for a in asked.values() if a.get("process")], said
+
+
 def test_five_hundred_connections_at_once(box):
     policy(box, "allowlist", ["good.example:8080"])
     curl(box, "http://good.example/host")

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "egress/dnsmsg.h"
+#include "egress/inner.h"
 #include "egress/judge.h"
 
 static void test_rules_are_read_strictly(void **state)
@@ -216,6 +217,87 @@ static void test_strange_bytes_in_names_are_told_as_numbers(void **state)
     assert_false(q.plain);
 }
 
+/* --- processes --- */
+
+static struct cg_egress *bare_egress(uv_loop_t *loop, const struct cg_egress_policy *policy)
+{
+    const struct cg_egress_options o = {.policy = policy, .tcp = -1, .dns = -1, .dns_tcp = -1};
+    assert_int_equal(uv_loop_init(loop), 0);
+    struct cg_egress *g = cg_egress_create(loop, &o, NULL);
+    assert_non_null(g);
+    return g;
+}
+
+static const char *owner_of(const struct cg_egress *g, bool udp, uint64_t id, struct cg_buf *b)
+{
+    struct cg_jsonw j;
+    cg_buf_clear(b);
+    cg_jsonw_init(&j, b);
+    cg_jsonw_obj(&j);
+    egress_owner_write(g, udp, id, &j);
+    cg_jsonw_obj_end(&j);
+    return cg_buf_cstr(b);
+}
+
+static void test_a_process_and_its_connection_meet_whichever_comes_first(void **state)
+{
+    (void)state;
+    const struct cg_egress_policy policy = {.mode = CG_EGRESS_FULL};
+    struct cg_egress_process curl = {
+        .sport = 40000, .port = 443, .address = 0x08010101, .pid = 77, .comm = "curl"};
+    struct cg_egress_process glibc = {
+        .udp = true, .sport = 40000, .port = 53, .pid = 78, .comm = "git"};
+    CG_OWN(cg_drop_buf) struct cg_buf b;
+    uv_loop_t loop;
+    struct cg_egress *g = bare_egress(&loop, &policy);
+    cg_buf_init(&b, 4096);
+    egress_owner_flow(g, false, 40000, 0x08010101, 443, 1);
+    assert_string_equal(owner_of(g, false, 1, &b), "{}");
+    assert_int_equal(cg_egress_process(g, &curl), 1);
+    assert_string_equal(owner_of(g, false, 1, &b), "{\"pid\":77,\"process\":\"curl\"}");
+    assert_int_equal(cg_egress_process(g, &glibc), 0); /* the word comes before the question */
+    egress_owner_flow(g, true, 40000, 0, 53, 1);
+    assert_string_equal(owner_of(g, true, 1, &b), "{\"pid\":78,\"process\":\"git\"}");
+    assert_string_equal(owner_of(g, false, 1, &b), "{\"pid\":77,\"process\":\"curl\"}");
+    /* the same port to another place is another connection; the guest's loopback is none */
+    curl.address = 0x7f000001;
+    assert_int_equal(cg_egress_process(g, &curl), 0);
+    egress_owner_flow(g, false, 40000, 0x08020202, 443, 2);
+    assert_string_equal(owner_of(g, false, 2, &b), "{}");
+    /* the port again: the word that was used is not used twice */
+    egress_owner_flow(g, false, 40000, 0x08010101, 443, 3);
+    assert_string_equal(owner_of(g, false, 3, &b), "{}");
+    curl.address = 0x08010101;
+    curl.pid = 99;
+    assert_int_equal(cg_egress_process(g, &curl), 3);
+    cg_egress_destroy(g);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    assert_int_equal(uv_loop_close(&loop), 0);
+}
+
+static void test_a_flood_of_words_forgets_the_oldest_and_stays_in_its_bounds(void **state)
+{
+    (void)state;
+    const struct cg_egress_policy policy = {.mode = CG_EGRESS_FULL};
+    struct cg_egress_process p = {.port = 80, .address = 1, .comm = "a name longer than sixteen"};
+    CG_OWN(cg_drop_buf) struct cg_buf b;
+    uv_loop_t loop;
+    struct cg_egress *g = bare_egress(&loop, &policy);
+    cg_buf_init(&b, 4096);
+    egress_owner_flow(g, false, 1, 1, 80, 5);
+    for (uint16_t i = 2; i < 3 * CG_EGRESS_OWNERS; i++) {
+        p.sport = i;
+        assert_int_equal(cg_egress_process(g, &p), 0);
+    }
+    p.sport = 1;
+    assert_int_equal(cg_egress_process(g, &p), 0);
+    egress_owner_flow(g, false, 3 * CG_EGRESS_OWNERS - 1, 1, 80, 6);
+    assert_string_equal(owner_of(g, false, 6, &b), "{\"pid\":0,\"process\":\"a name longer t\"}");
+    cg_egress_destroy(g);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    assert_int_equal(uv_loop_close(&loop), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -227,6 +309,8 @@ int main(void)
         cmocka_unit_test(test_a_denied_name_does_not_exist),
         cmocka_unit_test(test_a_static_name_has_its_address),
         cmocka_unit_test(test_what_is_no_plain_question_is_refused_or_not_answered),
+        cmocka_unit_test(test_a_process_and_its_connection_meet_whichever_comes_first),
+        cmocka_unit_test(test_a_flood_of_words_forgets_the_oldest_and_stays_in_its_bounds),
         cmocka_unit_test(test_strange_bytes_in_names_are_told_as_numbers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

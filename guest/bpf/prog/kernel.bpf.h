@@ -114,7 +114,12 @@ struct sockaddr {
     __u16 sa_family;
 };
 
+struct sock_common {
+    __u16 skc_num; /* the local port, host order */
+};
+
 struct sock {
+    struct sock_common __sk_common;
     __u16 sk_protocol;
 };
 

@@ -36,6 +36,7 @@ static __always_inline void connected(enum cg_obs_hook hook, struct socket *sock
         __builtin_memcpy(s->rec.addr, in.addr, sizeof(in.addr));
         s->rec.num[0] = __builtin_bswap16(in.port);
     }
+    s->rec.num[0] |= (__u64)BPF_CORE_READ(sock, sk, __sk_common.skc_num) << 16;
     s->rec.num[1] = ret < 0 && ret != -CG_EINPROGRESS ? -ret : 0;
     s->rec.num[2] = BPF_CORE_READ(sock, sk, sk_protocol);
     s->rec.num[3] = family;

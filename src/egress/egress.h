@@ -9,6 +9,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/jsonw.h"
 #include "egress/judge.h"
 
 struct cg_egress;
@@ -98,6 +99,8 @@ void cg_egress_policy_changed(struct cg_egress *g);
 /* The number that the connection (TCP) or the lookup (UDP to port 53) has in the record; 0: it is
  * not seen yet. What is told of it from now on names the process. */
 uint64_t cg_egress_process(struct cg_egress *g, const struct cg_egress_process *p);
+/* Writes pid and process of a connection into an object, if they are known. */
+void cg_egress_write_process(const struct cg_egress *g, uint64_t conn, struct cg_jsonw *j);
 void cg_egress_get_stats(const struct cg_egress *g, struct cg_egress_stats *out);
 /* Tells the last events and closes everything; memory goes from the loop. NULL is fine. */
 void cg_egress_destroy(struct cg_egress *g);

@@ -72,3 +72,8 @@ void egress_owner_write(const struct cg_egress *g, bool udp, uint64_t id, struct
         return;
     }
 }
+
+void cg_egress_write_process(const struct cg_egress *g, uint64_t conn, struct cg_jsonw *j)
+{
+    egress_owner_write(g, false, conn, j);
+}

@@ -163,6 +163,12 @@ static void on_rewrite_event(void *ctx, const struct cg_rewrite_event *e)
     end_event(&b, &j, f);
 }
 
+static void end_life_event(struct cg_buf *b, struct cg_jsonw *j, const struct flow *f)
+{
+    f->i->o.whose(f->i->o.ctx, f->id, j);
+    end_event(b, j, f);
+}
+
 static void tell_end(const struct flow *f, const char *error)
 {
     struct cg_buf b;
@@ -176,7 +182,7 @@ static void tell_end(const struct flow *f, const char *error)
     if (error)
         cg_jsonw_kstr(&j, "error", error);
     cg_jsonw_kstr(&j, "reason", error ? error : "done");
-    end_event(&b, &j, f);
+    end_life_event(&b, &j, f);
 }
 
 /* --- life of a flow --- */
@@ -491,7 +497,7 @@ static void tell_open(const struct flow *f, const char *rule)
     cg_jsonw_kstr(&j, "verdict", "allow");
     cg_jsonw_kstr(&j, "rule", rule);
     cg_jsonw_kbool(&j, "intercepted", true);
-    end_event(&b, &j, f);
+    end_life_event(&b, &j, f);
 }
 
 static void begin_tls(struct flow *f)

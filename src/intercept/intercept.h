@@ -10,6 +10,7 @@
 
 #include <uv.h>
 
+#include "base/jsonw.h"
 #include "egress/egress.h"
 #include "intercept/ca.h"
 #include "intercept/secrets.h"
@@ -33,6 +34,8 @@ struct cg_intercept_options {
     void (*pass)(void *ctx, int fd, const struct cg_egress_peer *peer);
     /* An event of topic network for the record: a JSON object, valid during the call. */
     void (*event)(void *ctx, struct cg_slice data);
+    /* Adds what is known of the process of a connection to an event of it. */
+    void (*whose)(void *ctx, uint64_t conn, struct cg_jsonw *j);
     void *ctx;
 };
 

@@ -131,6 +131,12 @@ bool secrets_keep_ca(const struct warden *w, struct cg_err *e)
     return ok;
 }
 
+static void whose(void *ctx, uint64_t conn, struct cg_jsonw *j)
+{
+    const struct warden *w = ctx;
+    cg_egress_write_process(w->egress, conn, j);
+}
+
 static struct cg_egress_verdict permits(void *ctx, const struct cg_egress_peer *peer)
 {
     const struct warden *w = ctx;
@@ -164,6 +170,7 @@ bool secrets_start(struct warden *w, const struct cg_json *request, struct cg_er
                                            .permits = permits,
                                            .pass = pass_unread,
                                            .event = on_event,
+                                           .whose = whose,
                                            .ctx = w};
     w->intercept = cg_intercept_create(w->loop, &o);
     const struct cg_egress_reader reader = {looks, take, cg_sight, w};

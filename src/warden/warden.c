@@ -64,11 +64,11 @@ static void ask_keeper(struct warden *w)
     while (recv(w->fds.keeper, &c, sizeof c, MSG_DONTWAIT) == (ssize_t)sizeof c) {
         w->counted = (struct keeper_counts){c.rejected_packets, c.dropped_packets, c.dropped_bytes};
         rejected_take(w, &c);
+        tell_keeper_counts(w);
+        rejected_tell(w);
     }
     if (w->seconds % KEEPER_SECONDS != 0)
         return;
-    tell_keeper_counts(w);
-    rejected_tell(w);
     const char ask = CG_KEEPER_COUNTERS;
     ssize_t n = send(w->fds.keeper, &ask, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (n < 0 && errno != EAGAIN)

@@ -29,6 +29,7 @@ import websockets  # noqa: E402
 
 import bare  # noqa: E402
 import blink  # noqa: E402
+import egress  # noqa: E402
 import product  # noqa: E402
 import report  # noqa: E402
 
@@ -336,6 +337,7 @@ def main():
         sandbox.destroy()
     with product.Server(config=blink.CONFIG) as server:
         blink.measure(out, server, accel, booted, QUICK)
+    egress.measure(out, QUICK)
     record_append(out)
     print(f"\nkept in {out.keep(accel)}.md and .json")
 

@@ -183,10 +183,3 @@ void api_keys_delete(struct op *op)
     else
         op_end_key(op, id);
 }
-
-void api_not_yet(struct op *op)
-{
-    op_problem(op, 501, "not_available_yet",
-               "%s %s is part of the contract and not built yet in this version", op->r->method,
-               op->r->path);
-}

@@ -138,7 +138,8 @@ api_handler api_sandbox_snapshots, api_snapshots_create, api_snapshots, api_snap
 api_handler api_trust, api_trust_sessions;
 api_handler api_tunnel, api_mcp;
 api_handler api_agents, api_run_agent, api_scripted;
-api_handler api_not_yet;
+api_handler api_sessions, api_sandbox_sessions, api_session, api_replay, api_replay_summary,
+    api_sandbox_replay, api_ingest;
 api_handler api_signup, api_login, api_logout, api_password;
 api_handler api_account_sessions, api_account_session_delete;
 api_handler api_device_code, api_device_token, api_device_look, api_device_decide;

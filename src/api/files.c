@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "api/api.h"
+#include "api/moments.h"
 
 enum { CONTENT_MAX = 1 << 20, LIST_MAX = 16 << 20 };
 
@@ -99,6 +100,8 @@ static void on_listed(struct cg_wcall *call, const struct cg_json *result,
 
 void api_files(struct op *op)
 {
+    if (api_files_at(op))
+        return;
     cg_buf_init(&op->a, LIST_MAX);
     op->call = (struct cg_wcall){.on_data = gather, .on_close = on_listed};
     if (read_path(op, "/workspace"))
@@ -240,7 +243,8 @@ static void download(struct op *op, const char *kind, unsigned step)
 
 void api_content_get(struct op *op)
 {
-    download(op, "fs.read", 1);
+    if (!api_content_at(op))
+        download(op, "fs.read", 1);
 }
 
 void api_raw_get(struct op *op)

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "api/api.h"
+#include "api/moments.h"
 
 enum { DIFF_MAX = 8 << 20 };
 
@@ -125,6 +126,8 @@ static void ask_next(struct op *op)
 
 void api_git_diff(struct op *op)
 {
+    if (api_diff_between(op))
+        return;
     if (!cg_http_query(op->r, "path", op->path, sizeof op->path) || !op->path[0])
         cg_strlcpy(op->path, sizeof op->path, "/workspace");
     cg_buf_init(&op->a, DIFF_MAX);

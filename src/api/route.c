@@ -83,8 +83,13 @@ const struct route api_routes[] = {
      false},
     {"POST /v1/gc", api_gc, ACCESS_FULL, false, false},
     {"POST /v1/snapshots/{snapshot}/restore", api_snapshot_restore, ACCESS_WRITE, false, false},
-    /* of the contract, and answered 501 with the reason until they are built */
-    {"GET /v1/sandboxes/{id}/sessions", api_not_yet, ACCESS_READ, true, false},
+    {"GET /v1/sandboxes/{id}/sessions", api_sandbox_sessions, ACCESS_READ, true, false},
+    {"GET /v1/sandboxes/{id}/replay", api_sandbox_replay, ACCESS_READ, true, false},
+    {"GET /v1/sessions", api_sessions, ACCESS_READ, false, false},
+    {"GET /v1/sessions/{session}", api_session, ACCESS_READ, false, false},
+    {"GET /v1/sessions/{session}/replay", api_replay, ACCESS_READ, false, false},
+    {"GET /v1/sessions/{session}/replay/summary", api_replay_summary, ACCESS_READ, false, false},
+    {"POST /v1/events/ingest", api_ingest, ACCESS_WRITE, false, false},
     {"GET /v1/sandboxes/{id}/mcp", api_mcp, ACCESS_WRITE, true, true},
     {NULL, NULL, ACCESS_NONE, false, false},
 };

@@ -42,6 +42,19 @@ const struct cg_verb cg_verbs[] = {
      "-f --after --json",
      "caged events -f cage-k3v9q2m7xa\ncaged events --json cage-k3v9q2m7xa | jq .type",
      verb_events},
+    {"replay", NULL, "[--speed N] [--idle S] [--from S] <session>",
+     "play a terminal session again; --export writes an asciicast",
+     "--speed --idle --from --export",
+     "caged replay sess-k3v9q2m7xa --speed 2\n"
+     "caged replay sess-k3v9q2m7xa --export session.cast",
+     verb_replay},
+    {"files", NULL, "[--at SEQ] <id> [PATH]",
+     "files of a sandbox, now or as they stood; --cat shows one, --diff SEQ what changed",
+     "--at --cat --diff --json",
+     "caged files cage-k3v9q2m7xa src\n"
+     "caged files --at 1200 --cat cage-k3v9q2m7xa src/main.c\n"
+     "caged files --diff 1000 --at 1200 cage-k3v9q2m7xa",
+     verb_files},
     {"verify", NULL, "<id|FILE|FOLDER> [--key KEY]",
      "prove that a record is what it was, or where not", "--key --state-dir --json",
      "caged verify cage-k3v9q2m7xa\ncaged verify evidence.tar   # anywhere, without a server",

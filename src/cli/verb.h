@@ -35,6 +35,8 @@ int verb_exec(int argc, char **argv);
 int verb_connect(int argc, char **argv);
 int verb_logs(int argc, char **argv);
 int verb_events(int argc, char **argv);
+int verb_replay(int argc, char **argv);
+int verb_files(int argc, char **argv);
 int verb_verify(int argc, char **argv);
 int verb_export(int argc, char **argv);
 int verb_network(int argc, char **argv);

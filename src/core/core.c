@@ -220,6 +220,7 @@ bool cg_core_start(struct cg_core *c, struct cg_err *e)
     if (!cg_snapshots_start(c, e))
         return false;
     cg_golden_start(c);
+    cg_replay_start(c);
     return cg_seals_start(c, e);
 }
 
@@ -227,6 +228,7 @@ void cg_core_finish(struct cg_core *c)
 {
     c->stopping = true;
     cg_seals_stop(c);
+    cg_replay_stop(c);
     for (struct cg_sandbox *sb = c->first; sb; sb = sb->next) {
         cg_wclient_destroy(sb->warden);
         sb->warden = NULL;

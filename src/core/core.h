@@ -11,6 +11,7 @@
 #include "base/jsonw.h"
 #include "base/map.h"
 #include "core/options.h"
+#include "core/replay.h"
 #include "core/seals.h"
 #include "core/wclient.h"
 #include "image/image.h"
@@ -103,7 +104,9 @@ struct cg_sandbox {
     bool destroying;       /* its end is under way */
     bool doomed;           /* a destroy came while it was made */
     unsigned reconnects;
-    uint32_t jail_cause; /* enum cg_jail_cause once the keeper said so */
+    uint64_t indexed_seq; /* so far its record is in the index */
+    bool indexed_end;     /* and nothing comes behind it */
+    uint32_t jail_cause;  /* enum cg_jail_cause once the keeper said so */
 
     /* what a living one holds */
     int keeper_sock; /* -1: none, or adopted from an earlier server */
@@ -149,6 +152,7 @@ struct cg_core {
     char *scripted_url; /* of this server's own provider, and its key */
     char scripted_key[CG_ID_TEXT];
     struct cg_seals seals;
+    struct cg_replay replay;
     bool stopping;
 };
 

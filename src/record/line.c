@@ -19,6 +19,8 @@ static const char *const type_names[CG_REC_TYPE_COUNT] = {
     [CG_REC_TRUST] = "trust",
     [CG_REC_LLM_CALL] = "llm_call",
     [CG_REC_COST] = "cost",
+    [CG_REC_SESSION] = "session",
+    [CG_REC_CONTENT] = "content",
 };
 
 static const char *const src_names[CG_SRC_COUNT] = {
@@ -54,7 +56,7 @@ const char *cg_record_src_name(enum cg_record_src s)
 bool cg_record_type_bulk(enum cg_record_type t)
 {
     return t == CG_REC_PROCESS || t == CG_REC_FILE_OP || t == CG_REC_TERMINAL ||
-           t == CG_REC_NETWORK || t == CG_REC_DNS || t == CG_REC_PORT;
+           t == CG_REC_NETWORK || t == CG_REC_DNS || t == CG_REC_PORT || t == CG_REC_CONTENT;
 }
 
 static bool session_char(char c)

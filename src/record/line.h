@@ -25,6 +25,8 @@ enum cg_record_type {
     CG_REC_TRUST,
     CG_REC_LLM_CALL,
     CG_REC_COST,
+    CG_REC_SESSION,
+    CG_REC_CONTENT,
     CG_REC_TYPE_COUNT
 };
 

@@ -19,7 +19,8 @@ struct cg_record_reader {
     uint64_t offset;    /* in the file, of buf[at] */
     uint64_t after;
     uint64_t damaged;
-    bool skipping; /* inside a line that is longer than any may be */
+    uint64_t line_at; /* of the last line given */
+    bool skipping;    /* inside a line that is longer than any may be */
     size_t at;
     size_t held;
     char buf[BUFFER];
@@ -149,6 +150,7 @@ enum cg_record_got cg_record_read(struct cg_record_reader *r, uint64_t limit, st
         bool fine = cg_record_line_parse(*text, line);
         if (fine && line->seq > limit)
             return CG_RECORD_END;
+        r->line_at = r->offset;
         advance(r, text->n + 1);
         if (fine && line->seq > r->after) {
             r->after = line->seq;
@@ -241,6 +243,12 @@ void cg_record_reader_close(struct cg_record_reader *r)
     cg_span_close(r->span);
     cg_drop_fd(&r->dir_fd);
     free(r);
+}
+
+void cg_record_reader_place(const struct cg_record_reader *r, uint32_t *segment, uint64_t *offset)
+{
+    *segment = r->number;
+    *offset = r->line_at;
 }
 
 uint64_t cg_record_reader_damaged(const struct cg_record_reader *r)

@@ -29,6 +29,9 @@ CG_MUST_USE enum cg_record_got cg_record_read(struct cg_record_reader *r, uint64
                                               struct cg_slice *text, struct cg_record_line *line,
                                               struct cg_err *e);
 
+/* Where the line that was read last begins: its segment, and the offset there as it was written. */
+void cg_record_reader_place(const struct cg_record_reader *r, uint32_t *segment, uint64_t *offset);
+
 /* Lines skipped so far because they could not be read. */
 uint64_t cg_record_reader_damaged(const struct cg_record_reader *r);
 

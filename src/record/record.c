@@ -67,6 +67,7 @@ struct cg_record {
 
     /* the line between begin and end */
     struct cg_jsonw writer;
+    char session[48];      /* of lines that name none; empty: none */
     struct cg_buf scratch; /* where lines go that will be lost */
     enum cg_record_type type;
     bool open;
@@ -154,9 +155,26 @@ static int refusal(const struct cg_record *r, enum cg_record_type type)
     return -1;
 }
 
+/* What nobody in the sandbox is named for by the line itself. */
+static bool takes_default(enum cg_record_type type)
+{
+    return type == CG_REC_NETWORK || type == CG_REC_DNS || type == CG_REC_PORT ||
+           type == CG_REC_GAP;
+}
+
+void cg_record_set_session(struct cg_record *r, const char *session)
+{
+    if (!session || !cg_strlcpy(r->session, sizeof r->session, session))
+        r->session[0] = '\0';
+}
+
 struct cg_jsonw *cg_record_begin(struct cg_record *r, enum cg_record_type type,
                                  enum cg_record_src src, const char *session)
 {
+    if (!session && r->session[0] && takes_default(type))
+        session = r->session;
+    if (session && !session[0])
+        session = NULL;
     CG_ASSERT(!r->open && (!session || cg_record_session_valid(session)));
     r->open = true;
     r->type = type;

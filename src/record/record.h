@@ -48,8 +48,12 @@ struct cg_record_filter {
 };
 void cg_record_set_filter(struct cg_record *r, const struct cg_record_filter *f, void *ctx);
 
+/* The session of network, dns, port and gap lines that name none; NULL: none. Copied. */
+void cg_record_set_session(struct cg_record *r, const char *session);
+
 /* A line: begin, then members into the writer (it is inside the object `data`), then end. The
- * line's sequence number, or 0 when it was lost (and counted). `session` may be NULL. A line that
+ * line's sequence number, or 0 when it was lost (and counted). `session` may be NULL, or "" for
+ * none even where there is a default. A line that
  * would pass CG_RECORD_LINE_MAX is lost: bound what you write. */
 struct cg_jsonw *cg_record_begin(struct cg_record *r, enum cg_record_type type,
                                  enum cg_record_src src, const char *session);

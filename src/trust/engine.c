@@ -467,6 +467,8 @@ void cg_trust_line(struct cg_trust *t, const struct cg_record_line *line)
     case CG_REC_CLAIM:
     case CG_REC_LLM_CALL:
     case CG_REC_COST:
+    case CG_REC_SESSION:
+    case CG_REC_CONTENT:
     case CG_REC_TYPE_COUNT:
         break;
     }

@@ -11,6 +11,8 @@
  *   warm.c    a guest made ready for its first command
  *   life.c    states, start, stop, failure, the end
  *   secrets.c secrets, interception, redaction of the record
+ *   contents.c what files held
+ *   sessions.c who acts: agents and terminals, in the record
  *   status.c  the answer to `status`
  *   trust.c   the score
  */
@@ -27,7 +29,9 @@
 #include "vmm/vmm.h"
 #include "warden/commit.h"
 #include "warden/config.h"
+#include "warden/contents.h"
 #include "warden/fields.h"
+#include "warden/sessions.h"
 #include "warden/takeover.h"
 #include "warden/warden.h"
 
@@ -101,6 +105,8 @@ struct warden {
     struct cg_warden_fds fds;
     int record_dir;
     struct cg_record *record;
+    struct sessions *sessions;
+    struct contents *contents;
     struct commit commit;
     struct guest guest;
     struct cg_vmm *vmm;

@@ -345,6 +345,10 @@ static bool settle(struct warden *w)
         cg_egress_destroy(w->egress);
         w->egress = NULL;
         observe_second(w);
+        contents_close(w->contents);
+        bool broke = w->state == W_ERROR || cg_streq(w->stop_reason, "budget_exceeded");
+        if (w->state != W_PAUSED)
+            sessions_close(w->sessions, broke, w->state == W_ERROR ? "error" : w->stop_reason);
         cg_record_tick(w->record, true);
         commit_now(&w->commit);
         w->settle_at = now + SETTLE_MS * MS;

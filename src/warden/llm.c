@@ -235,6 +235,7 @@ static uint64_t egress_bytes(const struct warden *w)
 
 static void charge(struct llm *l, int64_t nusd)
 {
+    sessions_compute(l->w->sessions, nusd);
     int64_t ahead = l->running ? cg_compute_ahead(&l->compute, INT64_C(2000000000)) : 0;
     if (!cg_ledger_compute(l->ledger, l->node, nusd, ahead, cg_mono_ns()) && l->running)
         exceeded(l);
@@ -249,13 +250,19 @@ void llm_running(struct warden *w, bool running)
     charge(l, cg_compute_run(&l->compute, running, cg_mono_ns()));
 }
 
+static void settle(void *ctx)
+{
+    struct llm *l = ctx;
+    if (l->running)
+        charge(l, cg_compute_take(&l->compute, cg_mono_ns(), egress_bytes(l->w)));
+}
+
 void llm_second(struct warden *w)
 {
     struct llm *l = w->llm;
     if (!l)
         return;
-    if (l->running)
-        charge(l, cg_compute_take(&l->compute, cg_mono_ns(), egress_bytes(w)));
+    settle(l);
     tell_watchers(l);
     if (l->exceeded && ++l->seconds_broke >= GUARD_TICKS) {
         w->stop_grace_ms = 500;
@@ -276,7 +283,8 @@ static void on_tell(void *ctx, struct cg_slice data)
 {
     struct llm *l = ctx;
     warden_active(l->w);
-    cg_record_append(l->w->record, CG_REC_LLM_CALL, CG_SRC_HOST, NULL, data);
+    const char *session = sessions_call(l->w->sessions, data);
+    cg_record_append(l->w->record, CG_REC_LLM_CALL, CG_SRC_HOST, session, data);
     tell_watchers(l);
 }
 
@@ -427,6 +435,7 @@ bool llm_start(struct warden *w, struct cg_err *e)
                     w->config.disk_mib);
     const struct cg_ledger_options o = {.mode = c->strict ? CG_LEDGER_STRICT : CG_LEDGER_FLOW};
     l->ledger = cg_ledger_create(&o, &ledger_events, l);
+    sessions_set_settle(w->sessions, settle, l);
     return load_prices(l, e) && replay(l, e) && make_gateway(l, e);
 }
 
@@ -445,6 +454,7 @@ void llm_free(struct warden *w)
     struct llm *l = CG_MOVE(w->llm);
     if (!l)
         return;
+    sessions_set_settle(w->sessions, NULL, NULL);
     cg_ledger_destroy(l->ledger);
     cg_prices_destroy(l->prices);
     free(l->seqs);

@@ -151,7 +151,10 @@ static bool record_event(struct warden *w, const struct kind *kind, const struct
     const char *reason = word(gap_reasons, CG_COUNT(gap_reasons), cg_json_str(o, "reason"));
     if ((kind->type == CG_REC_FILE_OP && !op) || (kind->type == CG_REC_GAP && !reason))
         return false;
-    struct cg_jsonw *j = cg_record_begin(w->record, kind->type, CG_SRC_GUEST, NULL);
+    const char *session = NULL;
+    if (kind->type != CG_REC_GAP)
+        session = sessions_observed(w->sessions, kind->fields == exec_fields, o);
+    struct cg_jsonw *j = cg_record_begin(w->record, kind->type, CG_SRC_GUEST, session);
     if (kind->event)
         cg_jsonw_kstr(j, "event", kind->event);
     if (kind->type == CG_REC_FILE_OP)
@@ -165,6 +168,10 @@ static bool record_event(struct warden *w, const struct kind *kind, const struct
         cg_jsonw_kstr(j, "origin", "observed");
     put_time(w, j, o);
     cg_record_end(w->record);
+    if (kind->type == CG_REC_FILE_OP)
+        contents_note(w->contents, op, cg_json_str(o, "path"), cg_json_str(o, "to"), session);
+    if (kind->fields == exit_fields)
+        sessions_exited(w->sessions, o);
     if (kind->type == CG_REC_GAP)
         count_lost(w, o);
     return true;

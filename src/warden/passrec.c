@@ -23,6 +23,8 @@ static bool own_members(struct pass *p, const struct cg_json *o, struct cg_err *
     if (!known)
         return cg_fail(e, CG_INVALID,
                        "origin must be api, terminal, init, clone, cli, packages or agent");
+    if (cg_json_str(o, "agent") && !cg_streq(p->kind->name, "exec"))
+        return cg_fail(e, CG_INVALID, "agent is a member of exec");
     if (session && !cg_record_session_valid(session))
         return cg_fail(e, CG_INVALID, "session is not a session id");
     if (user && !cg_strlcpy(p->user, sizeof p->user, user))
@@ -197,6 +199,12 @@ static void record_attach(struct pass *p)
     cg_record_end(p->w->record);
 }
 
+static void begin_session(struct pass *p, const struct cg_json *o, bool pty)
+{
+    const struct sessions_command c = {p->exec_id, o, pty};
+    sessions_begin(p->w->sessions, &c, p->session);
+}
+
 void pass_record_start(struct pass *p, const struct cg_json *o)
 {
     struct warden *w = p->w;
@@ -210,6 +218,10 @@ void pass_record_start(struct pass *p, const struct cg_json *o)
     p->detach = cg_json_bool(o, "detach", false);
     const struct cg_json *pty = cg_json_get(o, "pty");
     bool attach = cg_streq(p->kind->name, "attach");
+    if (attach)
+        sessions_attach(w->sessions, p->exec_id, p->session);
+    else if (p->kind->record == KIND_COMMAND)
+        begin_session(p, o, pty && pty->type == CG_JSON_OBJ);
     if (p->kind->record == KIND_COMMAND && pty && pty->type == CG_JSON_OBJ)
         p->term = term_create(w->record, w->secrets, p->exec_id, session_of(p));
     if (p->kind->record == KIND_COMMAND && attach)
@@ -275,7 +287,13 @@ static uint64_t record_exit(struct pass *p)
     cg_jsonw_kuint(j, "bytes_in", p->bytes[CG_LINK_STDIN]);
     cg_jsonw_kuint(j, "bytes_out", p->bytes[CG_LINK_STDOUT]);
     cg_jsonw_kuint(j, "bytes_err", p->bytes[CG_LINK_STDERR]);
-    return cg_record_end(p->w->record);
+    uint64_t seq = cg_record_end(p->w->record);
+    /* of one that is paused with its guest the command goes on */
+    if ((ended || killed) && p->w->state != W_PAUSED)
+        sessions_end(p->w->sessions, p->exec_id, o);
+    else
+        sessions_detach(p->w->sessions, p->exec_id);
+    return seq;
 }
 
 static uint64_t record_file(struct pass *p)
@@ -292,6 +310,8 @@ static uint64_t record_file(struct pass *p)
         cg_jsonw_kuint(j, "bytes", bytes);
     if (p->failed)
         put_result(p, j);
+    else
+        contents_note(p->w->contents, p->kind->op, p->path, p->to, p->session);
     return cg_record_end(p->w->record);
 }
 

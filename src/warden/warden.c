@@ -14,6 +14,7 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "jail/jail.h"
+#include "record/reader.h"
 #include "warden/inner.h"
 #include "warden/secrets.h"
 #include "warden/trust.h"
@@ -27,8 +28,9 @@ static void on_tick(uv_timer_t *timer)
     struct warden *w = timer->data;
     int64_t now = cg_mono_ns();
     pass_tick(w, now);
+    contents_tick(w->contents, now);
     life_tick(w, now);
-    if (!pass_wants_tick(w) && !life_wants_tick(w)) {
+    if (!pass_wants_tick(w) && !life_wants_tick(w) && !contents_want_tick(w->contents)) {
         uv_timer_stop(&w->tick);
         w->ticking = false;
     }
@@ -85,6 +87,7 @@ static void on_second(uv_timer_t *timer)
     guest_second(w);
     life_second(w);
     llm_second(w);
+    sessions_second(w->sessions);
     ask_keeper(w);
     if (w->egress)
         cg_egress_second(w->egress);
@@ -138,6 +141,24 @@ static bool read_config(struct warden *w, const char *id, struct cg_err *e)
     return true;
 }
 
+/* Those of the warden before this one: the guest may have gone on in between. */
+static bool replay_sessions(struct warden *w, struct cg_err *e)
+{
+    struct cg_record_line line;
+    struct cg_slice text;
+    if (cg_record_durable(w->record) == 0)
+        return true;
+    struct cg_record_reader *r = cg_record_reader_open(w->record_dir, 0, e);
+    enum cg_record_got got = r ? CG_RECORD_LINE : CG_RECORD_ERROR;
+    while (got == CG_RECORD_LINE) {
+        got = cg_record_read(r, UINT64_MAX, &text, &line, e);
+        if (got == CG_RECORD_LINE)
+            sessions_replay(w->sessions, &line);
+    }
+    cg_record_reader_close(r);
+    return got == CG_RECORD_END || cg_wrap(e, "read the sessions of the record");
+}
+
 static bool open_record(struct warden *w, struct cg_err *e)
 {
     if (mkdirat(w->fds.dir, "record", 02770) != 0 && errno != EEXIST)
@@ -149,7 +170,10 @@ static bool open_record(struct warden *w, struct cg_err *e)
                                         .quota_bytes = w->config.quota_bytes,
                                         .segment_bytes = w->config.segment_bytes};
     w->record = cg_record_open(w->record_dir, &o, e);
-    return w->record != NULL;
+    if (w->record)
+        w->sessions = sessions_create(w->record);
+    w->contents = contents_create(w);
+    return w->record && replay_sessions(w, e);
 }
 
 static void tell_opened(struct warden *w)
@@ -216,6 +240,7 @@ struct warden *cg_warden_create(uv_loop_t *loop, const char *id, const struct cg
     bool first = cg_record_durable(w->record) == 0;
     tell_opened(w);
     trust_opened(w, first);
+    sessions_replayed(w->sessions, w->config.same);
     conns_listen(w);
     return w;
 }
@@ -256,6 +281,8 @@ void cg_warden_destroy(struct warden *w)
         cg_egress_destroy(w->egress);
     llm_free(w);
     trust_free(w);
+    contents_destroy(w->contents);
+    sessions_destroy(w->sessions);
     cg_record_close(w->record);
     secrets_finish(w);
     int *const fds[] = {&w->fds.control, &w->fds.link, &w->fds.vmm,    &w->fds.tcp,   &w->fds.dns,

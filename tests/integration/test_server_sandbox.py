@@ -235,13 +235,6 @@ def test_logs_have_the_last_lines_and_clamp_the_tail(server, box):
     assert len(server.api("GET", box.path + "/logs?tail=100000000")) <= 1000
 
 
-@pytest.mark.parametrize("method,route", [("GET", "sessions")])
-def test_routes_that_are_not_built_yet_say_so(server, box, method, route):
-    answer = refused(server, method, f"{box.path}/{route}")
-    assert answer.status_code == 501 and answer.json()["reason"]["code"] == "not_available_yet"
-    assert route in answer.json()["detail"]
-
-
 # --- WebSockets ---
 
 

@@ -1,0 +1,198 @@
+#include "record/query.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "base/jsonw.h"
+#include "record/span.h"
+
+enum {
+    ENTRIES = 8192,
+    NEAR = 8 * 1024, /* first read at a place; grows while the next line is the next one */
+    WINDOW = 256 * 1024,
+    BUDGET = 16 << 20,    /* bytes of lines read for one page */
+    SCANNED_MAX = 4 << 20 /* entries looked at for one page */
+};
+
+struct fetch {
+    int record_dir;
+    const struct cg_index *ix;
+    struct cg_span *span;
+    uint32_t segment;
+    uint64_t at; /* offset of buf[0] */
+    size_t n, want;
+    uint64_t spent;
+    char buf[WINDOW];
+};
+
+static bool open_span(struct fetch *f, uint32_t segment, struct cg_err *e)
+{
+    struct cg_segment_header h;
+    size_t length;
+    if (f->span && f->segment == segment)
+        return true;
+    cg_span_close(f->span);
+    f->n = 0;
+    f->segment = segment;
+    f->span = cg_span_open(f->record_dir, segment, &h, &length, e);
+    return f->span != NULL;
+}
+
+/* The whole line at the offset if it is in the window. */
+static bool held(const struct fetch *f, uint64_t offset, struct cg_slice *text)
+{
+    if (offset < f->at || offset >= f->at + f->n)
+        return false;
+    const char *p = f->buf + (offset - f->at);
+    const char *end = memchr(p, '\n', f->n - (size_t)(p - f->buf));
+    if (!end)
+        return false;
+    *text = (struct cg_slice){p, (size_t)(end - p)};
+    return true;
+}
+
+/* False with e untouched when there is no such line any more: the record is not what was indexed.
+ */
+static bool fetch_line(struct fetch *f, uint64_t seq, uint64_t offset, struct cg_record_line *line,
+                       struct cg_err *e)
+{
+    struct cg_slice text;
+    const struct cg_index_segment *s = cg_index_segment(f->ix, seq);
+    if (!s || !open_span(f, s->number, e))
+        return false;
+    if (!held(f, offset, &text)) {
+        bool next = f->n > 0 && offset >= f->at && offset <= f->at + f->n;
+        f->want = next ? CG_MIN(2 * f->want, (size_t)WINDOW) : (size_t)NEAR;
+        do {
+            ssize_t n = cg_span_pread(f->span, f->buf, f->want, offset);
+            f->at = offset;
+            f->n = n > 0 ? (size_t)n : 0;
+            /* a place in a packed segment costs its whole frame */
+            f->spent += cg_span_packed(f->span) && !next ? (uint64_t)CG_SPAN_FRAME : f->n;
+        } while (!held(f, offset, &text) && f->n == f->want && f->want < WINDOW &&
+                 (f->want = CG_MIN(8 * f->want, (size_t)WINDOW)) > 0);
+        if (!held(f, offset, &text))
+            return false;
+    }
+    return cg_record_line_parse(text, line) && line->seq == seq;
+}
+
+/* --- text --- */
+
+static char lower(char c)
+{
+    return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
+}
+
+static bool contains(struct cg_slice in, struct cg_slice text)
+{
+    for (size_t i = 0; i + text.n <= in.n; i++) {
+        size_t k = 0;
+        while (k < text.n && lower(in.p[i + k]) == lower(text.p[k]))
+            k++;
+        if (k == text.n)
+            return true;
+    }
+    return false;
+}
+
+static bool in_value(const struct cg_json *v, struct cg_slice text)
+{
+    if (v->type == CG_JSON_STR)
+        return contains(v->str, text);
+    if (v->type != CG_JSON_ARR)
+        return false;
+    CG_OWN(cg_drop_buf) struct cg_buf line;
+    cg_buf_init(&line, CG_RECORD_LINE_MAX);
+    for (const struct cg_json *m = v->child; m; m = m->next) {
+        cg_buf_adds(&line, line.n ? " " : "");
+        cg_buf_add(&line, m->str.p, m->type == CG_JSON_STR ? m->str.n : 0);
+    }
+    return contains(cg_buf_slice(&line), text);
+}
+
+/* What people look for: commands, programs, paths, names. Arguments are one text, with blanks. */
+static bool has_text(const struct cg_record_line *line, struct cg_slice text)
+{
+    static const char *const members[] = {"argv", "shell", "exe",  "cwd",   "path",
+                                          "to",   "name",  "comm", "model", "tool"};
+    CG_OWN(cg_drop_json) struct cg_json *o = cg_json_parse(line->data, NULL, NULL);
+    for (size_t i = 0; i < CG_COUNT(members); i++) {
+        const struct cg_json *v = cg_json_get(o, members[i]);
+        if (v && in_value(v, text))
+            return true;
+    }
+    return false;
+}
+
+static bool searched(uint8_t type)
+{
+    return type == CG_REC_COMMAND || type == CG_REC_PROCESS || type == CG_REC_FILE_OP ||
+           type == CG_REC_NETWORK || type == CG_REC_DNS || type == CG_REC_CLAIM ||
+           type == CG_REC_LLM_CALL;
+}
+
+/* --- pages --- */
+
+static bool entry_fits(const struct cg_query *q, const struct cg_index_entry *entry)
+{
+    return entry->type != CG_INDEX_HOLE &&
+           (q->session == CG_TALLY_NONE || entry->session == q->session) &&
+           (q->types == 0 || (entry->type < 32 && q->types & UINT32_C(1) << entry->type)) &&
+           (q->text.n == 0 || searched(entry->type));
+}
+
+struct page {
+    const struct cg_query *q;
+    struct fetch *f;
+    cg_query_line *each;
+    void *ctx;
+    unsigned given;
+    bool full, over; /* enough; nothing later fits */
+};
+
+static bool take_line(struct page *p, uint64_t seq, const struct cg_index_entry *entry,
+                      struct cg_err *e)
+{
+    struct cg_record_line line;
+    const struct cg_query *q = p->q;
+    if (!fetch_line(p->f, seq, entry->offset, &line, e))
+        return e->code == CG_OK; /* a line that is gone is no reason to tell nothing */
+    int64_t moment = q->wall && (q->from || q->to) ? cg_tally_wall(&line) : line.t;
+    p->over = q->to > 0 && moment > q->to;
+    if (p->over || moment < q->from || (q->text.n > 0 && !has_text(&line, q->text)))
+        return true;
+    p->given++;
+    p->full = !p->each(p->ctx, &line) || p->given == q->limit;
+    return true;
+}
+
+bool cg_query_run(const struct cg_index *ix, int record_dir, const struct cg_query *q,
+                  cg_query_line *each, void *ctx, struct cg_query_end *end, struct cg_err *e)
+{
+    CG_OWN(cg_drop_free) struct cg_index_entry *entries = cg_alloc_array(ENTRIES, sizeof *entries);
+    CG_OWN(cg_drop_free) struct fetch *f = cg_alloc(sizeof *f);
+    struct page p = {.q = q, .f = f, .each = each, .ctx = ctx};
+    uint64_t first = q->from > 0 ? cg_index_at(ix, q->from, q->wall) : 1;
+    uint64_t scanned = 0;
+    bool fine = true;
+    f->record_dir = record_dir;
+    f->ix = ix;
+    first = CG_MAX(first, q->after + 1);
+    end->next = first - 1;
+    size_t n = 0;
+    while (fine && !p.full && !p.over && f->spent < BUDGET && scanned < SCANNED_MAX &&
+           (n = cg_index_read(ix, end->next + 1, entries, ENTRIES)) > 0) {
+        scanned += n;
+        for (size_t i = 0; fine && i < n && !p.full && !p.over && f->spent < BUDGET; i++) {
+            uint64_t seq = end->next + 1;
+            if (entry_fits(q, &entries[i]))
+                fine = take_line(&p, seq, &entries[i], e);
+            end->next = p.over ? end->next : seq;
+        }
+    }
+    cg_span_close(f->span);
+    end->more = fine && !p.over && end->next < ix->count;
+    return fine;
+}

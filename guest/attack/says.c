@@ -70,11 +70,17 @@ static void hello(const char *what, uint32_t address, const char *name, bool hid
     attack_tcp_refused(what, address, 443, parts, first < o.n ? 2 : 1);
 }
 
-static void http(const char *what, uint32_t address, const char *format, const char *name)
+/* A head with the name in place of each '@'. */
+static void http(const char *what, uint32_t address, const char *head, const char *name)
 {
     char text[1024];
-    snprintf(text, sizeof text, format, name, name);
-    const struct attack_bytes all = {text, strlen(text)};
+    size_t n = 0;
+    for (; *head && n + strlen(name) < sizeof text; head++) {
+        size_t size = *head == '@' ? strlen(name) : 1;
+        memcpy(text + n, *head == '@' ? name : head, size);
+        n += size;
+    }
+    const struct attack_bytes all = {text, n};
     attack_tcp_refused(what, address, 80, &all, 1);
 }
 
@@ -99,22 +105,21 @@ void attack_hello(int n, char **words)
     http("HTTP for another host", address, "GET / HTTP/1.1\r\nHost: caged-attack.invalid\r\n\r\n",
          name);
     http("HTTP with two hosts", address,
-         "GET / HTTP/1.1\r\nHost: %s\r\nHost: caged-attack.invalid\r\n\r\n", name);
+         "GET / HTTP/1.1\r\nHost: @\r\nHost: caged-attack.invalid\r\n\r\n", name);
     http("HTTP with a host on a folded line", address,
-         "GET / HTTP/1.1\r\nHost: %s\r\n Host: caged-attack.invalid\r\n\r\n", name);
+         "GET / HTTP/1.1\r\nHost: @\r\n Host: caged-attack.invalid\r\n\r\n", name);
     http("HTTP without a host", address, "GET / HTTP/1.1\r\n\r\n", name);
-    http("HTTP with a blank before the colon", address, "GET / HTTP/1.1\r\nHost : %s\r\n\r\n",
-         name);
+    http("HTTP with a blank before the colon", address, "GET / HTTP/1.1\r\nHost : @\r\n\r\n", name);
     http("an absolute target", address,
-         "GET http://caged-attack.invalid/ HTTP/1.1\r\nHost: %s\r\n\r\n", name);
-    http("CONNECT", address, "CONNECT caged-attack.invalid:80 HTTP/1.1\r\nHost: %s\r\n\r\n", name);
+         "GET http://caged-attack.invalid/ HTTP/1.1\r\nHost: @\r\n\r\n", name);
+    http("CONNECT", address, "CONNECT caged-attack.invalid:80 HTTP/1.1\r\nHost: @\r\n\r\n", name);
     http("two lengths", address,
-         "POST / HTTP/1.1\r\nHost: %s\r\nContent-Length: 0\r\nContent-Length: 9\r\n\r\n", name);
+         "POST / HTTP/1.1\r\nHost: @\r\nContent-Length: 0\r\nContent-Length: 9\r\n\r\n", name);
     http("a length and chunks", address,
-         "POST / HTTP/1.1\r\nHost: %s\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
+         "POST / HTTP/1.1\r\nHost: @\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
          name);
-    http("bare line feeds", address, "GET / HTTP/1.1\nHost: %s\n\n", name);
-    http("no HTTP on port 80", address, "HELO %s\r\n", name);
+    http("bare line feeds", address, "GET / HTTP/1.1\nHost: @\n\n", name);
+    http("no HTTP on port 80", address, "HELO @\r\n", name);
 }
 
 /* The gateway's own ways: nothing but model calls, and those with this sandbox's token only. */

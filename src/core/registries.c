@@ -100,13 +100,15 @@ static const struct variable {
 /* A manager without configuration knows its own default. */
 static const struct question {
     const char *manager;
-    const char *argv[6];
+    const char *argv[4];
 } questions[] = {
-    {"npm", {"/usr/bin/env", "npm", "config", "get", "registry", NULL}},
+    {"npm", {"/bin/sh", "-c", "npm config get registry 2>/dev/null", NULL}},
     {"pip",
-     {"/usr/bin/env", "python3", "-c",
-      "from pip._internal.models.index import PyPI; print(PyPI.simple_url)", NULL}},
-    {"go", {"/usr/bin/env", "go", "env", "GOPROXY", NULL}},
+     {"/bin/sh", "-c",
+      "python3 -c 'from pip._internal.models.index import PyPI; print(PyPI.simple_url)' "
+      "2>/dev/null",
+      NULL}},
+    {"go", {"/bin/sh", "-c", "go env GOPROXY 2>/dev/null", NULL}},
 };
 
 static void read_files(const struct source *s, struct cg_buf *out)

@@ -19,7 +19,7 @@ static const struct rejected *find(const struct warden *w, const struct cg_keepe
 
 void rejected_take(struct warden *w, const struct cg_keeper_counters *c)
 {
-    struct rejected now[CG_KEEPER_REJECTED];
+    struct rejected now[CG_KEEPER_REJECTED] = {{0, 0, 0, 0}};
     unsigned n = 0;
     for (; n < c->nrejected && n < CG_KEEPER_REJECTED; n++) {
         const struct cg_keeper_rejected *r = &c->rejected[n];

@@ -130,6 +130,18 @@ def test_the_servers_own_port_is_not_reachable(box):
         assert "caged" not in curl(box, f"http://{address}:{port}/health").replace("caged refused", "").replace(f"{address}", "")
 
 
+@pytest.mark.parametrize("rule, reached", [
+    (f"{GOOD}/32:8080", {GOOD}), ("8.1.1.0/31:8080", {GOOD}), ("8.1.1.2/31:8080", set()), ("8.2.2.2/31:8080", {OTHER}), ("8.2.2.0/31:8080", set()),
+    ("8.0.0.0/6:8080", {GOOD, OTHER, SHARED}), ("0.0.0.0/0:8080", {GOOD, OTHER, SHARED}), ("0.0.0.0/0", {GOOD, OTHER, SHARED}), ("8.3.3.0/24:80", set())])
+def test_the_edges_of_a_network_are_where_they_are_written(box, rule, reached):
+    policy(box, "allowlist", [rule])
+    script = " ".join(f"(exec 3<>/dev/tcp/{a}/8080 && echo ping >&3 && read -t 10 -r x <&3 && [ \"$x\" = ping ] && echo through {a});"
+                      for a in (GOOD, OTHER, SHARED, netlab.ROUTER, "10.0.0.7", netlab.HOST))
+    out = root(box, f"exec 2>/dev/null; {script} true")
+    assert {line.split()[1] for line in out.split("\n") if line.startswith("through ")} - {netlab.ROUTER} == reached, out
+    assert netlab.HOST not in out and "10.0.0.7" not in out  # no rule of a sandbox opens what is inside
+
+
 def test_sni_host_and_name_must_agree(lab, box):
     policy(box, "allowlist", ["a.shared.example", "good.example"])
     assert "reached" in curl(box, "https://a.shared.example/host")

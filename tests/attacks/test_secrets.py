@@ -199,6 +199,32 @@ def test_real_values_are_nowhere_on_the_host(server, box, outside):
     assert used["last_used"] and used["hosts"] == [outside[0].name]
 
 
+def test_real_values_are_not_in_a_snapshot_nor_in_what_a_crash_would_leave(server, box, outside):
+    """Disk and memory of the guest as they are kept, unpacked: the placeholder is there, the value is not."""
+    curl(box, f"https://{outside[0].name}/echo", '-H "A: $TOKEN"')
+    made = server.api("POST", box.path + "/snapshots", {"memory": True})
+    try:
+        kept = [p for p in (server.state / "snapshots").rglob("*") if p.is_file()]
+        assert kept
+        values = placeholders = 0
+        for path in kept:
+            with path.open("rb") as f:
+                head = f.read(4)
+            command = ["zstd", "-dcq", path] if head == b"\x28\xb5\x2f\xfd" else ["cat", path]
+            text = subprocess.Popen(command, stdout=subprocess.PIPE)
+            found = subprocess.run(["grep", "-a", "-o", "-e", VALUE, "-e", "caged_ph_TOKEN_"], stdin=text.stdout, capture_output=True, text=True).stdout
+            text.wait()
+            values += found.count(VALUE)
+            placeholders += found.count("caged_ph_TOKEN_")
+        assert values == 0 and placeholders > 0, (values, placeholders, kept)
+    finally:
+        server.api("DELETE", f"/v1/snapshots/{made['id']}")
+    for pid, line in product.processes_naming(box.id).items():
+        if "caged-warden" in line:
+            limits = pathlib.Path(f"/proc/{pid}/limits").read_text()
+            assert [row for row in limits.split("\n") if row.startswith("Max core file size")][0].split()[4:6] == ["0", "0"]
+
+
 def test_what_was_refused_and_swapped_is_recorded(box, outside):
     refused(curl(box, f"https://{outside[0].name}/u?t=$TOKEN".replace("'", '"'), '-d "t=$TOKEN"'), "placeholder_in_body")
     told = [e["data"] for e in box.events("network") if e["data"].get("event") == "secret"]

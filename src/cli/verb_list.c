@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "cli/client.h"
 #include "cli/verb.h"
 
@@ -80,6 +81,14 @@ int verb_list(int argc, char **argv)
     return 0;
 }
 
+static void print_names(const struct cg_json *list)
+{
+    for (const struct cg_json *i = list->child; i; i = i->next) {
+        fputs(i == list->child ? "" : ", ", stdout);
+        cli_print_text(stdout, i->str.p, i->str.n);
+    }
+}
+
 static void print_member(const struct cg_json *s, const char *key, const char *label)
 {
     const struct cg_json *v = cg_json_get(s, key);
@@ -88,6 +97,8 @@ static void print_member(const struct cg_json *s, const char *key, const char *l
     printf("%-12s", label);
     if (v->type == CG_JSON_STR)
         cli_print_text(stdout, v->str.p, v->str.n);
+    else if (v->type == CG_JSON_ARR)
+        print_names(v);
     else
         cli_print_json(stdout, v, 0);
     putchar('\n');
@@ -112,6 +123,27 @@ static void print_activity(const struct cg_json *s, const struct cg_json *live)
         printf("%-12sidle for %lld s, never sleeps by itself\n", "activity", idle);
 }
 
+/* What it has cost, what it may cost, and how fast that goes. */
+static void print_costs(const struct cg_json *s)
+{
+    const struct cg_json *budget = cg_json_get(s, "budget");
+    const char *started = cg_json_str(s, "started_at");
+    const char *stopped = cg_json_str(s, "stopped_at");
+    double total = cg_json_num(s, "total_cost", 0);
+    int64_t from = 0;
+    int64_t to = cg_wall_ns();
+    printf("%-12s$%.6f: models $%.6f, machine $%.6f\n", "cost", total,
+           cg_json_num(s, "llm_cost", 0), cg_json_num(s, "cost", 0));
+    if (budget && budget->number > 0)
+        printf("%-12s$%.2f, $%.6f left\n", "budget", budget->number,
+               CG_MAX(budget->number - total, 0));
+    bool timed = started && cg_time_parse(started, &from) &&
+                 (!stopped || cg_time_parse(stopped, &to)) && to > from;
+    if (timed && cg_streq(cg_json_str(s, "status"), "running"))
+        printf("%-12s$%.4f an hour since it started\n", "burn",
+               total * 3600e9 / (double)(to - from));
+}
+
 static void print_status(const struct cg_json *s, const struct cg_json *live)
 {
     static const char *const members[][2] = {{"id", "id"},
@@ -127,9 +159,9 @@ static void print_status(const struct cg_json *s, const struct cg_json *live)
                                              {"stopped_at", "stopped"}};
     for (size_t i = 0; i < CG_COUNT(members); i++)
         print_member(s, members[i][0], members[i][1]);
-    char cost[24];
-    print_money(cost, sizeof cost, cg_json_num(s, "total_cost", 0));
-    printf("%-12s%s\n", "cost", cost);
+    print_member(s, "agents", "agents");
+    print_member(s, "packages", "packages");
+    print_costs(s);
     const struct cg_json *isolation = cg_json_get(s, "isolation");
     printf("%-12s%s on %s\n", "isolation", cg_json_str(isolation, "vmm"),
            cg_json_str(isolation, "accel") ? cg_json_str(isolation, "accel") : "?");

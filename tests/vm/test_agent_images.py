@@ -45,14 +45,14 @@ echo "$NPM_CONFIG_REGISTRY $*" >>~/asked
 """
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def place():
     """Data and images of its own: the installed ones with one more profile, hard links to the images. Open to the
     server's uid, which pytest's folders are not."""
     with tempfile.TemporaryDirectory(prefix="caged-agents-") as name:
-        tmp_path = pathlib.Path(name)
-        tmp_path.chmod(0o755)
-        yield tmp_path, make_place(tmp_path)
+        top = pathlib.Path(name)
+        top.chmod(0o755)
+        yield top, make_place(top)
 
 
 def make_place(tmp_path):
@@ -114,14 +114,17 @@ def test_the_image_holds_what_the_profile_keeps_and_no_script_of_a_package_runs(
     changed = image_of(top, "minimal+tiny")[1]
     assert changed != image and "blue" in look(changed, "cat /usr/local/bin/tiny")
     assert len(list((top / "images" / "agents").iterdir())) == 1, "the package was fetched twice"
+    # the tests below want a server to make it again
+    (top / "images" / "templates" / "minimal+tiny.json").unlink()
 
 
 def test_a_package_that_cannot_be_fetched_and_a_template_that_does_not_fit_are_told_and_leave_nothing(place):
     top, env = place
-    (top / "tiny-1.2.3.tgz").unlink()
-    done = install(env, "tiny")
+    gone = PROFILE.format(package=top / "gone.tgz").replace("name: tiny", "name: gone").replace("small", "lost")
+    (top / "data" / "agents" / "gone.yaml").write_text(gone)
+    done = install(env, "gone")
     assert done.returncode != 0 and "npm cannot fetch it" in done.stderr
-    assert not (top / "images" / "templates" / "minimal+tiny.json").exists()
+    assert not (top / "images" / "templates" / "minimal+gone.json").exists()
     assert list((top / "images" / "tmp").iterdir()) == []
     done = install(env, "gemini")
     assert done.returncode != 0 and "gemini needs node" in done.stderr and "node-22" in done.stderr
@@ -129,44 +132,51 @@ def test_a_package_that_cannot_be_fetched_and_a_template_that_does_not_fit_are_t
     assert done.returncode != 0 and "nobody" in done.stderr
 
 
-def test_a_server_makes_the_image_when_it_is_asked_for_and_the_agent_runs_with_its_settings(place):
-    top, env = place
-    server = product.Server()
-    server.env.update({name: env[name] for name in ("CAGED_DATA_DIR", "CAGED_IMAGE_DIR")})
-    with server:
-        sandbox = server.create(agents=["small"], memory_mb=256, disk_gb=1)
-        assert sandbox.info["agents"] == ["tiny"] and sandbox.info["memory_mb"] == 1024
-        done = server.api("POST", sandbox.path + "/agent", {"prompt": "a b", "model": "m"})
-        assert done["output"] == "green a b m first second " and done["exit_code"] == 0
-        assert done["claim"] == {"cost_usd": 0.25, "metered_usd": 0, "difference_usd": 0.25}
-        # the same settings for whoever starts it, and what was set up once is the user's
-        sandbox.run("echo mine >~/.tiny")
-        assert json.loads(sandbox.run("TINY_COLOUR=red tiny x y"))["result"]["text"] == "red x y mine second "
-        assert [e["data"]["difference_usd"] for e in sandbox.events("claim")] == [0.25]
-        # a server that gave up root keeps the image in its state directory, and tells a later one
-        where = server.state / "agents" if os.getuid() == 0 else top / "images"
-        assert (where / "templates" / "minimal+tiny.json").exists()
-        server.stop()
-        server.start()
-        again = server.api("GET", sandbox.path)
-        assert again["agents"] == ["tiny"] and again["template"] == "minimal"
-
-
-def test_packages_are_installed_by_the_template_before_the_sandbox_is_ready(place):
+@pytest.fixture(scope="module")
+def server(place):
+    """One that has to make its images itself; in the place of the changed and deleted things of the tests before."""
     _, env = place
     server = product.Server(env={"NPM_CONFIG_REGISTRY": "http://registry.invalid:4873/"})
     server.env.update({name: env[name] for name in ("CAGED_DATA_DIR", "CAGED_IMAGE_DIR")})
     with server:
-        shape = {"memory_mb": 256, "disk_gb": 1}
-        sandbox = server.create(agents=["tiny"], packages=["typescript", "@a/b@1.2", "npm:left-pad"], init_script="cat ~/asked", **shape)
-        asked = "http://registry.invalid:4873/ install --global --no-audit --no-fund --loglevel=error -- typescript @a/b@1.2 left-pad"
-        assert sandbox.info["init"]["output_tail"].strip() == asked
-        assert sandbox.info["packages"] == ["typescript", "@a/b@1.2", "npm:left-pad"]
-        starts = [e["data"]["origin"] for e in sandbox.events("command") if e["data"]["phase"] == "start"]
-        assert starts == ["packages", "init"]
-        with pytest.raises(product.Refused) as refused:
-            server.create(agents=["tiny"], packages=["broken"], **shape)
-        assert "packages: E404 no such package" in refused.value.problem["detail"]
-        with pytest.raises(product.Refused) as refused:
-            server.create(packages=["typescript"], **shape)
-        assert "no npm and no pip" in refused.value.problem["detail"]
+        yield server
+
+
+def test_a_server_makes_the_image_when_it_is_asked_for_and_the_agent_runs_with_its_settings(place, server, tmp_path):
+    top, _ = place
+    (tmp_path / ".caged.yaml").write_text("template: minimal\nmemory: 256\ndisk: 1\nagents: [small]\nbudget: 3\n")
+    made = json.loads(server.cli("up", "--json", cwd=tmp_path).stdout)
+    sandbox = product.Sandbox(server, made)
+    assert made["agents"] == ["tiny"] and made["memory_mb"] == 1024
+    done = server.api("POST", sandbox.path + "/agent", {"prompt": "a b", "model": "m"})
+    assert done["output"] == "blue a b m first second " and done["exit_code"] == 0
+    assert done["claim"] == {"cost_usd": 0.25, "metered_usd": 0, "difference_usd": 0.25}
+    # the same settings for whoever starts it, and what was set up once is the user's
+    sandbox.run("echo mine >~/.tiny")
+    assert json.loads(sandbox.run("TINY_COLOUR=red tiny x y"))["result"]["text"] == "red x y mine second "
+    assert [e["data"]["difference_usd"] for e in sandbox.events("claim")] == [0.25]
+    shown = server.cli("status", sandbox.id).stdout
+    assert "agents      tiny" in shown and "$3.00, $2.99" in shown and "an hour" in shown
+    # a server that gave up root keeps the image in its state directory, and a later one knows the sandbox
+    where = server.state / "agents" if os.getuid() == 0 else top / "images"
+    assert (where / "templates" / "minimal+tiny.json").exists()
+    server.stop()
+    server.start()
+    again = server.api("GET", sandbox.path)
+    assert again["agents"] == ["tiny"] and again["template"] == "minimal"
+
+
+def test_packages_are_installed_by_the_template_before_the_sandbox_is_ready(server):
+    shape = {"memory_mb": 256, "disk_gb": 1}
+    sandbox = server.create(agents=["tiny"], packages=["typescript", "@a/b@1.2", "npm:left-pad"], init_script="cat ~/asked", **shape)
+    asked = "http://registry.invalid:4873/ install --global --no-audit --no-fund --loglevel=error -- typescript @a/b@1.2 left-pad"
+    assert sandbox.info["init"]["output_tail"].strip() == asked
+    assert sandbox.info["packages"] == ["typescript", "@a/b@1.2", "npm:left-pad"]
+    starts = [e["data"]["origin"] for e in sandbox.events("command") if e["data"]["phase"] == "start"]
+    assert starts == ["packages", "init"]
+    with pytest.raises(product.Refused) as refused:
+        server.create(agents=["tiny"], packages=["broken"], **shape)
+    assert "packages: E404 no such package" in refused.value.problem["detail"]
+    with pytest.raises(product.Refused) as refused:
+        server.create(packages=["typescript"], **shape)
+    assert "no npm and no pip" in refused.value.problem["detail"]

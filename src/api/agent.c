@@ -318,14 +318,12 @@ static void start(struct op *op, const struct cg_json *body)
     cg_buf_init(&op->b, CG_LINK_MAX_PAYLOAD);
     op->own = n;
     op->finish = finish;
-    bool ok = read_wish(body, &o, &e) && cg_agents_load(&op->api->core->images, &n->all, &e);
-    if (ok) {
+    if (read_wish(body, &o, &e) && cg_agents_load(&op->api->core->images, &n->all, &e))
         n->agent = choose(op, &n->all, o.agent);
-        ok = n->agent ||
-             cg_fail(&e, CG_INVALID, "agent: there is no %.64s; GET /v1/agents lists what there is",
-                     o.agent ? o.agent : "such agent");
-    }
-    if (!ok || !cg_sandbox_usable(op->sb, &e)) {
+    if (!n->agent && e.code == CG_OK)
+        cg_fail(&e, CG_INVALID, "agent: there is no %.64s; GET /v1/agents lists what there is",
+                o.agent ? o.agent : "such agent");
+    if (!n->agent || !cg_sandbox_usable(op->sb, &e)) {
         op_fail(op, &e);
         return;
     }

@@ -104,7 +104,8 @@ static void print(struct table *t, const char *by)
     bool sandboxes = cg_streq(by, "sandbox");
     double llm = 0;
     double compute = 0;
-    qsort(t->v, t->n, sizeof *t->v, by_cost);
+    if (t->n > 0)
+        qsort(t->v, t->n, sizeof *t->v, by_cost);
     printf("%-28s %-10s %12s %12s %12s\n",
            cg_streq(by, "model")   ? "MODEL"
            : cg_streq(by, "agent") ? "AGENT"

@@ -68,9 +68,17 @@ static bool run(struct cg_task *t, const struct cg_tmp *tmp, const char *dir,
 static bool fetch_npm(struct cg_task *t, const struct cg_tmp *tmp, const struct cg_agent *a,
                       const char *dir, struct cg_err *e)
 {
-    static const char *const words[] = {"npm",        "install",   "--no-audit",
-                                        "--no-fund",  "--no-save", "--ignore-scripts",
-                                        "--loglevel", "error",     "--"};
+    /* a registry that is not there is found out in seconds */
+    static const char *const words[] = {"npm",
+                                        "install",
+                                        "--no-audit",
+                                        "--no-fund",
+                                        "--no-save",
+                                        "--ignore-scripts",
+                                        "--fetch-retries=1",
+                                        "--fetch-retry-mintimeout=1000",
+                                        "--loglevel=error",
+                                        "--"};
     static const char mark[] = "{\"private\": true}\n"; /* npm looks for one upwards otherwise */
     CG_OWN(cg_strv_finish) struct cg_strv argv = {.v = NULL};
     CG_OWN(cg_drop_free) char *file = cg_format("%s/package.json", dir);

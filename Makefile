@@ -44,7 +44,7 @@ images: stage
 demo:
 	@$(MAKE) setup
 	@$(MAKE) images
-	@$(STAGE)/bin/caged demo
+	@$(STAGE)/bin/caged demo --quick
 
 test: build
 	@scripts/test all

@@ -130,7 +130,7 @@ api_handler api_files, api_files_delete, api_files_mkdir, api_files_rename;
 api_handler api_content_get, api_content_put, api_raw_get, api_raw_put, api_archive_get,
     api_archive_put;
 api_handler api_git_diff, api_logs, api_templates, api_events, api_ports, api_metrics, api_status;
-api_handler api_network, api_network_change;
+api_handler api_network, api_network_change, api_blob;
 api_handler api_secrets, api_secrets_set, api_secrets_delete;
 api_handler api_sandbox_snapshots, api_snapshots_create, api_snapshots, api_snapshot,
     api_snapshot_delete, api_snapshot_restore, api_snapshot_download, api_snapshot_content,

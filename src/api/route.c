@@ -62,6 +62,7 @@ const struct route api_routes[] = {
     {"GET /v1/sandboxes/{id}/files/archive", api_archive_get, ACCESS_READ, true, false},
     {"PUT /v1/sandboxes/{id}/files/archive", api_archive_put, ACCESS_WRITE, true, false},
     {"GET /v1/sandboxes/{id}/git/diff", api_git_diff, ACCESS_READ, true, false},
+    {"GET /v1/sandboxes/{id}/blobs/{blob}", api_blob, ACCESS_READ, true, false},
     {"GET /v1/sandboxes/{id}/logs", api_logs, ACCESS_READ, true, false},
     {"GET /v1/sandboxes/{id}/trust", api_trust, ACCESS_READ, true, false},
     {"GET /v1/trust/sandboxes/{id}", api_trust_sessions, ACCESS_READ, true, false},

@@ -13,6 +13,8 @@ export function checkRecipe(r: Recipe): Record<string, string> {
     memory_mb: whole(r.memory_mb, 128, 8192, "MB"),
     disk_gb: whole(r.disk_gb, 1, 50, "GB"),
     budget: Number.isNaN(r.budget) || r.budget < 0 || r.budget > 1e6 ? "Dollars, not negative" : null,
+    timeout: r.timeout === null || (Number.isInteger(r.timeout) && r.timeout >= 0 && r.timeout <= 2_592_000) ? null : "Whole seconds; 0: never",
+    repo_commit: r.repo_commit && !/^[0-9a-f]{7,64}$/i.test(r.repo_commit) ? "A commit's hash" : null,
     repo: r.repo && !/^(https?|git|ssh):\/\/\S+$/.test(r.repo) ? "A URL: https://…, git://… or ssh://…" : null,
     allowlist: r.network_mode === "allowlist" && r.allowlist.length === 0 ? "At least one host" : null,
   };

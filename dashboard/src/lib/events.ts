@@ -3,7 +3,7 @@
 import { bytes, duration, nusd, tokens, visible } from "./format";
 import type { Line } from "./types";
 
-export type Kind = "command" | "terminal" | "file" | "network" | "llm" | "cost" | "trust" | "process" | "system";
+export type Kind = "command" | "terminal" | "file" | "network" | "llm" | "cost" | "ledger" | "trust" | "process" | "system";
 
 export const kinds: { kind: Kind; title: string; icon: string }[] = [
   { kind: "command", title: "Commands", icon: "play" },
@@ -13,6 +13,7 @@ export const kinds: { kind: Kind; title: string; icon: string }[] = [
   { kind: "llm", title: "Models", icon: "bot" },
   { kind: "cost", title: "Cost", icon: "dollar" },
   { kind: "trust", title: "Trust", icon: "shield" },
+  { kind: "ledger", title: "Ledger", icon: "dollar" },
   { kind: "process", title: "Processes", icon: "gear" },
   { kind: "system", title: "Sandbox", icon: "box" },
 ];
@@ -32,6 +33,7 @@ const kindOf: Record<string, Kind> = {
 };
 
 export function kind(line: Line): Kind {
+  if (line.type === "cost" && line.data?.["event"] === "ledger") return "ledger"; // a row a second: the alerts must not drown
   return kindOf[line.type] ?? "system";
 }
 
@@ -131,11 +133,15 @@ function llm(d: Data): Headline {
   };
 }
 
+const ledgerRows: Record<string, string> = { compute: "machine time", limit: "budget set", reserve: "held for a call", settle: "call settled", release: "hold released" };
+
 function cost(d: Data): Headline {
   const event = str(d["event"]);
   if (event === "ledger") {
-    const rows = Array.isArray(d["rows"]) ? d["rows"].length : 0;
-    return { text: `ledger ${cut(str(d["row"]))}${rows ? `${rows} rows` : ""}`, more: d["nusd"] !== undefined ? nusd(num(d["nusd"])) : "", tone: "plain" };
+    const rows = (Array.isArray(d["rows"]) ? d["rows"] : [d["row"]]) as unknown[];
+    const row = (rows[0] && typeof rows[0] === "object" ? rows[0] : {}) as Data;
+    const name = ledgerRows[str(row["row"])] ?? cut(str(row["row"]));
+    return { text: rows.length > 1 ? `${name}, and ${rows.length - 1} more` : name || "ledger", more: row["nusd"] !== undefined ? nusd(num(row["nusd"])) : "", tone: "plain" };
   }
   return { text: event.startsWith("budget_") ? `budget ${event.slice(7)}` : cut(event), more: d["spent_nusd"] !== undefined ? nusd(num(d["spent_nusd"])) : "", tone: event.startsWith("budget_") ? (event === "budget_warning" ? "warn" : "bad") : "plain" };
 }

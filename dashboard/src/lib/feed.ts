@@ -13,7 +13,7 @@ const TELL_MS = 120;
 export class Feed {
   lines: Line[] = [];
   sums = new Sums();
-  counts: Record<Kind, number> = { command: 0, terminal: 0, file: 0, network: 0, llm: 0, cost: 0, trust: 0, process: 0, system: 0 };
+  counts: Record<Kind, number> = { command: 0, terminal: 0, file: 0, network: 0, llm: 0, cost: 0, ledger: 0, trust: 0, process: 0, system: 0 };
   /** The wall time at which the record's clock was 0, in ms. */
   epoch = 0;
   /** Grows with every batch of lines. */

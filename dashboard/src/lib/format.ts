@@ -8,6 +8,15 @@ export function usd(v: number | null | undefined): string {
   return `${v < 0 ? "−" : ""}$${a.toFixed(digits)}`;
 }
 
+/** Dollars at a glance: where the thousandth of a cent does not matter. */
+export function price(v: number | null | undefined): string {
+  if (v === null || v === undefined || Number.isNaN(v)) return "–";
+  const a = Math.abs(v);
+  if (a > 0 && a < 0.001) return "<$0.001";
+  const text = a.toFixed(a >= 1 || a === 0 ? 2 : 3).replace(/(\.\d\d)0$/, "$1");
+  return `${v < 0 ? "−" : ""}$${text}`;
+}
+
 export function nusd(v: number | null | undefined): string {
   return usd(v === null || v === undefined ? null : v / 1e9);
 }

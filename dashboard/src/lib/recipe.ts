@@ -10,9 +10,13 @@ export interface Recipe {
   disk_gb: number;
   network_mode: string;
   allowlist: string[];
+  denylist: string[];
   budget: number;
+  /** Seconds without use until it sleeps; null: the server's default. */
+  timeout: number | null;
   repo: string;
   repo_branch: string;
+  repo_commit: string;
   init_script: string;
   env: [string, string][];
   secrets: string[];
@@ -24,11 +28,14 @@ export const emptyRecipe: Recipe = {
   cpus: 0,
   memory_mb: 0,
   disk_gb: 0,
-  network_mode: "none",
+  network_mode: "full",
   allowlist: [],
+  denylist: [],
   budget: 0,
+  timeout: null,
   repo: "",
   repo_branch: "",
+  repo_commit: "",
   init_script: "",
   env: [],
   secrets: [],
@@ -44,6 +51,8 @@ export function configOf(s: Sandbox): Recipe {
     disk_gb: s.disk_gb,
     network_mode: s.network_mode,
     allowlist: s.allowlist ?? [],
+    denylist: s.denylist ?? [],
+    timeout: s.timeout ?? null,
     budget: s.budget ?? 0,
     repo: s.repo_url ?? "",
     repo_branch: s.repo_branch ?? "",
@@ -74,11 +83,14 @@ export function bodyOf(r: Recipe): Record<string, unknown> {
   if (r.cpus) body["cpus"] = r.cpus;
   if (r.memory_mb) body["memory_mb"] = r.memory_mb;
   if (r.disk_gb) body["disk_gb"] = r.disk_gb;
-  if (r.network_mode !== "none") body["network_mode"] = r.network_mode;
+  if (r.network_mode !== "full") body["network_mode"] = r.network_mode;
   if (r.network_mode === "allowlist" && r.allowlist.length) body["allowlist"] = r.allowlist;
+  if (r.denylist.length) body["denylist"] = r.denylist;
   if (r.budget) body["budget"] = r.budget;
+  if (r.timeout !== null) body["timeout"] = r.timeout;
   if (r.repo) body["repo"] = r.repo;
   if (r.repo && r.repo_branch) body["repo_branch"] = r.repo_branch;
+  if (r.repo && r.repo_commit) body["repo_commit"] = r.repo_commit;
   if (r.init_script) body["init_script"] = r.init_script;
   if (r.env.length) body["env"] = Object.fromEntries(r.env);
   if (r.secrets.length) body["secrets"] = r.secrets;
@@ -87,16 +99,18 @@ export function bodyOf(r: Recipe): Record<string, unknown> {
 
 /** `caged run` where flags say it all, else `caged up` with the file beside it. */
 export function commandOf(r: Recipe): string {
-  if (r.init_script || r.repo_branch || (r.network_mode === "allowlist" && r.allowlist.length)) return r.name ? `caged up --name ${shellWord(r.name)}` : "caged up";
+  if (r.init_script || r.repo_branch || r.repo_commit || r.denylist.length) return r.name ? `caged up --name ${shellWord(r.name)}` : "caged up";
   const words = ["caged", "run", "--template", shellWord(r.template)];
   const flag = (name: string, value: string | number) => value && words.push(`--${name}`, shellWord(String(value)));
   flag("name", r.name);
   flag("cpus", r.cpus);
   flag("memory", r.memory_mb);
   flag("disk", r.disk_gb);
-  if (r.network_mode !== "none") flag("network", r.network_mode);
+  if (r.network_mode !== "full") flag("network", r.network_mode);
+  if (r.network_mode === "allowlist") flag("allowlist", r.allowlist.join(","));
   flag("repo", r.repo);
   flag("budget", r.budget);
+  if (r.timeout !== null) words.push("--timeout", String(r.timeout));
   for (const [k, v] of r.env) words.push("--env", shellWord(`${k}=${v}`));
   if (r.secrets.length) flag("secrets", r.secrets.join(","));
   return words.join(" ");
@@ -111,8 +125,11 @@ export function yamlOf(r: Recipe): string {
     if (r.disk_gb) lines.push(`  disk: ${r.disk_gb}`);
   }
   if (r.repo) {
-    if (r.repo_branch) lines.push("repo:", `  url: ${yamlText(r.repo)}`, `  branch: ${yamlText(r.repo_branch)}`);
-    else lines.push(`repo: ${yamlText(r.repo)}`);
+    if (r.repo_branch || r.repo_commit) {
+      lines.push("repo:", `  url: ${yamlText(r.repo)}`);
+      if (r.repo_branch) lines.push(`  branch: ${yamlText(r.repo_branch)}`);
+      if (r.repo_commit) lines.push(`  commit: ${JSON.stringify(r.repo_commit)}`);
+    } else lines.push(`repo: ${yamlText(r.repo)}`);
   }
   if (r.init_script) {
     const body = r.init_script.replace(/\s+$/, "").split("\n");
@@ -120,9 +137,14 @@ export function yamlOf(r: Recipe): string {
     else lines.push(`init_script: ${yamlText(body.join("\n"))}`);
   }
   if (r.env.length) lines.push("env:", ...r.env.map(([k, v]) => `  ${yamlText(k)}: ${yamlValue(v)}`));
-  if (r.network_mode !== "none") lines.push(`network: ${yamlText(r.network_mode)}`);
-  if (r.network_mode === "allowlist" && r.allowlist.length) lines.push("allowed_hosts:", ...r.allowlist.map((h) => `  - ${yamlText(h)}`));
+  const rules = (title: string, list: string[]) => list.length && lines.push(`  ${title}:`, ...list.map((h) => `    - ${yamlText(h)}`));
+  if (r.denylist.length || (r.network_mode === "allowlist" && r.allowlist.length)) {
+    lines.push("network:", `  mode: ${yamlText(r.network_mode)}`);
+    if (r.network_mode === "allowlist") rules("allow", r.allowlist);
+    rules("deny", r.denylist);
+  } else if (r.network_mode !== "full") lines.push(`network: ${yamlText(r.network_mode)}`);
   if (r.secrets.length) lines.push("secrets:", ...r.secrets.map((n) => `  - ${yamlText(n)}`));
   if (r.budget) lines.push(`budget: ${r.budget}`);
+  if (r.timeout !== null) lines.push(`timeout: ${r.timeout}`);
   return `${lines.join("\n")}\n`;
 }

@@ -49,6 +49,13 @@ export interface FileTouched {
   by: string;
 }
 
+export interface Lookup {
+  count: number;
+  verdict: string;
+  rule: string;
+  lastMs: number;
+}
+
 export interface Running {
   id: string;
   text: string;
@@ -73,7 +80,9 @@ export class Sums {
   private conns = new Map<number, Connection>();
   files = new Map<string, FileTouched>();
   running = new Map<string, Running>();
-  lookups = new Map<string, { count: number; verdict: string }>();
+  lookups = new Map<string, Lookup>();
+  /** Machine time, in nano-dollars. */
+  machineNusd = 0;
   commands = 0;
   failed = 0;
   lost = 0;
@@ -95,12 +104,15 @@ export class Sums {
         if (d["event"] === "query") {
           const name = str(d["name"]).toLowerCase();
           const have = this.lookups.get(name);
-          if (have) have.count++;
-          else if (this.lookups.size < HOSTS_MAX) this.lookups.set(name, { count: 1, verdict: str(d["verdict"]) });
+          const now = { count: (have?.count ?? 0) + 1, verdict: str(d["verdict"]), rule: str(d["rule"]), lastMs: at(line) };
+          if (have || this.lookups.size < HOSTS_MAX) this.lookups.set(name, now); // the last verdict counts
         }
         break;
       case "file_op":
         this.file(line, d);
+        break;
+      case "cost":
+        this.cost(d);
         break;
       case "gap":
         for (const n of Object.values(numbers(d["lost"]))) this.lost += n;
@@ -157,6 +169,12 @@ export class Sums {
       this.llmNusd += c.nusd;
       this.spending.push([at(line), this.llmNusd]);
     }
+  }
+
+  private cost(d: Record<string, unknown>): void {
+    if (d["event"] !== "ledger") return;
+    const rows = [d["row"], ...(Array.isArray(d["rows"]) ? d["rows"] : [])] as (Record<string, unknown> | undefined)[];
+    for (const r of rows) if (r && typeof r === "object" && r["row"] === "compute") this.machineNusd += num(r["nusd"]);
   }
 
   private network(line: Line, d: Record<string, unknown>): void {

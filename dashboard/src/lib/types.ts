@@ -12,6 +12,8 @@ export interface Sandbox {
   disk_gb: number;
   network_mode: string;
   allowlist?: string[];
+  denylist?: string[];
+  timeout?: number;
   repo_url?: string;
   repo_branch?: string;
   init_script?: string;

@@ -1,6 +1,6 @@
 // Spending of the whole account: by day, by sandbox, by template; what it comes to at this rate.
 import { useMemo, useState } from "preact/hooks";
-import { usd, visible } from "../lib/format";
+import { price, usd, visible } from "../lib/format";
 import { listError, refresh, sandboxes } from "../lib/live";
 import { accountSums } from "../lib/spend";
 import { useStore } from "../lib/store";
@@ -16,8 +16,8 @@ function Bars({ rows }: { rows: { day: string; machine: number; models: number }
       {rows.map((r) => (
         <div key={r.day} class="bar-col" title={`${r.day}\nmodels ${usd(r.models)}\nmachine ${usd(r.machine)}`}>
           <span class="stackbar" style={{ height: `${((r.machine + r.models) / top) * 100}%` }}>
-            <span class="models" style={{ flexGrow: r.models }} />
-            <span class="machine" style={{ flexGrow: r.machine }} />
+            <span class="models" style={{ height: `${(r.models / Math.max(1e-12, r.machine + r.models)) * 100}%` }} />
+            <span class="machine" style={{ height: `${(r.machine / Math.max(1e-12, r.machine + r.models)) * 100}%` }} />
           </span>
           <span class="day small dim">{r.day.slice(5)}</span>
         </div>
@@ -56,25 +56,25 @@ export function CostPage() {
       <dl class="tiles card">
         <div>
           <dt>These {days} days</dt>
-          <dd class="num big">{usd(sums.total)}</dd>
+          <dd class="num big">{price(sums.total)}</dd>
         </div>
         <div>
           <dt>Models</dt>
-          <dd class="num">{usd(sums.models)}</dd>
+          <dd class="num">{price(sums.models)}</dd>
         </div>
         <div>
           <dt>Machine</dt>
-          <dd class="num">{usd(sums.machine)}</dd>
+          <dd class="num">{price(sums.machine)}</dd>
         </div>
         <div>
           <dt>Now</dt>
           <dd class="num">
-            {usd(sums.hourly)}/h <span class="dim small">{sums.running} running</span>
+            {price(sums.hourly)}/h <span class="dim small">{sums.running} running</span>
           </dd>
         </div>
         <div>
           <dt>A month of such days</dt>
-          <dd class="num">{usd((sums.total / days) * 30)}</dd>
+          <dd class="num">{price((sums.total / days) * 30)}</dd>
         </div>
       </dl>
       <div class="card">
@@ -115,8 +115,8 @@ export function CostPage() {
                   <td>
                     <StatusChip status={s.status} />
                   </td>
-                  <td class="right num hide-s">{usd(s.llm_cost)}</td>
-                  <td class="right num hide-s">{usd(s.cost)}</td>
+                  <td class="right num hide-s">{price(s.llm_cost)}</td>
+                  <td class="right num hide-s">{price(s.cost)}</td>
                   <td>
                     <BudgetBar cost={s.total_cost} budget={s.budget} />
                   </td>

@@ -15,7 +15,7 @@ function Templates({ list, value, choose }: { list: Template[]; value: string; c
   return (
     <fieldset class="templates">
       <legend>Template</legend>
-      {list.map((t) => {
+      {[...list].sort((a, b) => Number(b.state === "ready") - Number(a.state === "ready")).map((t) => {
         const ready = t.state === "ready";
         return (
           <label key={t.name} class={`template ${value === t.name ? "on" : ""} ${ready ? "" : "off"}`}>
@@ -39,6 +39,7 @@ export function CreatePage() {
   const [r, set] = useState<Recipe>({ ...emptyRecipe });
   const [env, setEnv] = useState("");
   const [hosts, setHosts] = useState("");
+  const [denied, setDenied] = useState("");
   const [numbers, setNumbers] = useState({ cpus: "", memory_mb: "", disk_gb: "", budget: "" });
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState<Error | null>(null);
@@ -49,7 +50,7 @@ export function CreatePage() {
     const n = text.trim() === "" ? 0 : Number(text);
     change({ [key]: n } as Partial<Recipe>);
   };
-  const recipe: Recipe = { ...r, env: parseEnv(env).pairs, allowlist: hosts.split(/[\s,]+/).filter(Boolean) };
+  const recipe: Recipe = { ...r, env: parseEnv(env).pairs, allowlist: hosts.split(/[\s,]+/).filter(Boolean), denylist: denied.split(/[\s,]+/).filter(Boolean) };
   const wrong: Record<string, string> = { ...checkRecipe(recipe), ...(parseEnv(env).error ? { env: parseEnv(env).error! } : {}) };
   const submit = async () => {
     setBusy(true);
@@ -101,6 +102,9 @@ export function CreatePage() {
               <Field label="Repository" hint="A URL, cloned into /workspace" error={wrong["repo"]}>
                 {(id) => <input id={id} type="url" value={r.repo} placeholder="https://…" onInput={(e) => change({ repo: e.currentTarget.value.trim() })} />}
               </Field>
+              <Field label="Commit" error={wrong["repo_commit"]}>
+                {(id) => <input id={id} class="mono" value={r.repo_commit} disabled={!r.repo} placeholder="the newest" onInput={(e) => change({ repo_commit: e.currentTarget.value.trim() })} />}
+              </Field>
               <Field label="Branch">
                 {(id) => <input id={id} value={r.repo_branch} disabled={!r.repo} placeholder="default" onInput={(e) => change({ repo_branch: e.currentTarget.value.trim() })} />}
               </Field>
@@ -115,17 +119,32 @@ export function CreatePage() {
               <Field label="Network">
                 {(id) => (
                   <select id={id} value={r.network_mode} onChange={(e) => change({ network_mode: e.currentTarget.value })}>
-                    <option value="none">none: only what the operator allows</option>
+                    <option value="full">full: all of the public internet</option>
                     <option value="allowlist">allowlist: named hosts</option>
-                    <option value="full">full: everything outside of this network</option>
+                    <option value="none">none: only what the operator allows</option>
                   </select>
                 )}
               </Field>
               {r.network_mode === "allowlist" && (
-                <Field label="Allowed hosts" hint="api.example.com, *.example.org" error={wrong["allowlist"]}>
-                  {(id) => <input id={id} value={hosts} onInput={(e) => setHosts(e.currentTarget.value)} />}
+                <Field label="Allowed hosts" hint="api.example.com, *.example.org, registries" error={wrong["allowlist"]}>
+                  {(id) => <input id={id} value={hosts} spellcheck={false} onInput={(e) => setHosts(e.currentTarget.value)} />}
                 </Field>
               )}
+              {r.network_mode !== "none" && (
+                <Field label="Denied hosts" hint="Stronger than what is allowed">
+                  {(id) => <input id={id} value={denied} spellcheck={false} placeholder="none" onInput={(e) => setDenied(e.currentTarget.value)} />}
+                </Field>
+              )}
+              <Field label="Sleeps after, seconds" hint="Without use; it wakes when it is used" error={wrong["timeout"]}>
+                {(id) => (
+                  <input
+                    id={id}
+                    inputMode="numeric"
+                    placeholder="default"
+                    onInput={(e) => change({ timeout: e.currentTarget.value.trim() === "" ? null : Number(e.currentTarget.value) })}
+                  />
+                )}
+              </Field>
             </div>
             {!!secrets.data?.length && (
               <fieldset class="templates">

@@ -6,6 +6,7 @@ import { count, duration, nusd, visible } from "../lib/format";
 import type { Call } from "../lib/sums";
 import type { Line } from "../lib/types";
 import { CopyButton } from "../ui/parts";
+import { Conversation } from "./conversation";
 
 const vouch: Record<string, string> = {
   host: "seen by the host: proof",
@@ -84,11 +85,13 @@ export function EventDetail({ feed, line, when }: { feed: Feed; line: Line; when
         )}
       </dl>
       {call && call.endMs !== null && <CallTable call={call} />}
-      <h3 class="row">
-        <span class="grow">Members</span>
-        <CopyButton text={JSON.stringify(line)} label="Copy the line as JSON" />
-      </h3>
-      <dl class="members" tabIndex={0} aria-label="Members">
+      {call && <Conversation key={call.call} sandbox={feed.id} call={call} />}
+      <details class="sub-card" open={!call}>
+        <summary class="row">
+          <strong class="grow">As recorded</strong>
+          <CopyButton text={JSON.stringify(line)} label="Copy the line as JSON" />
+        </summary>
+      <dl class="members">
         {Object.entries(line.data).map(([k, v]) => (
           <div key={k}>
             <dt>{visible(k)}</dt>
@@ -98,6 +101,7 @@ export function EventDetail({ feed, line, when }: { feed: Feed; line: Line; when
           </div>
         ))}
       </dl>
+      </details>
     </div>
   );
 }

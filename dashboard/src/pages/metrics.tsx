@@ -9,6 +9,7 @@ import { Empty, Failure, Loading } from "../ui/parts";
 
 const EVERY_MS = 2000;
 const KEPT = 900;
+const SPAN = 120; // seconds that a chart shows at least
 
 interface Sample {
   at: number;
@@ -26,7 +27,7 @@ function percent(v: number): string {
   return `${v.toFixed(0)} %`;
 }
 function mb(v: number): string {
-  return bytes(v * 1048576);
+  return bytes(Math.round(v * 1048576));
 }
 
 export function MetricsPanel({ s }: { s: Sandbox }) {
@@ -56,7 +57,7 @@ export function MetricsPanel({ s }: { s: Sandbox }) {
   const times = samples.map((x) => x.at);
   const rate = (key: "in" | "out") => samples.map((x, i) => (i === 0 ? null : Math.max(0, (x[key] - samples[i - 1]![key]) / Math.max(0.5, x.at - samples[i - 1]!.at))));
   return (
-    <div class="metrics">
+    <div class="stack">
       <dl class="tiles card">
         <div>
           <dt>Processor</dt>
@@ -85,16 +86,17 @@ export function MetricsPanel({ s }: { s: Sandbox }) {
       </dl>
       <div class="charts">
         <div class="card in">
-          <Chart title="Processor" data={[times, samples.map((x) => x.cpu)]} max={100} series={[{ label: "used", colour: "--accent", fill: true, format: percent }]} />
+          <Chart span={SPAN} title="Processor" data={[times, samples.map((x) => x.cpu)]} max={100} series={[{ label: "used", colour: "--accent", fill: true, format: percent }]} />
         </div>
         <div class="card in">
-          <Chart title="Memory" data={[times, samples.map((x) => x.mem)]} max={m?.memory_total_mb} series={[{ label: "used", colour: "--info", fill: true, format: mb }]} />
+          <Chart span={SPAN} title="Memory" data={[times, samples.map((x) => x.mem)]} max={m?.memory_total_mb} series={[{ label: "used", colour: "--info", fill: true, format: mb }]} />
         </div>
         <div class="card in">
-          <Chart title="Disk" data={[times, samples.map((x) => x.disk)]} series={[{ label: "used", colour: "--violet", fill: true, format: mb }]} />
+          <Chart span={SPAN} title="Disk" data={[times, samples.map((x) => x.disk)]} series={[{ label: "used", colour: "--violet", fill: true, format: mb }]} />
         </div>
         <div class="card in">
           <Chart
+            span={SPAN}
             title="Network"
             data={[times, rate("out"), rate("in")]}
             series={[

@@ -9,6 +9,7 @@ import { useTitle } from "../lib/use";
 import { Icon } from "../ui/icons";
 import { lazy } from "../ui/lazy";
 import { BudgetBar, Button, CopyButton, Empty, Failure, Loading, StatusChip, TabLinks, toast, TrustBadge, When } from "../ui/parts";
+import { forkOf } from "../lib/fork";
 import { destroyAll } from "./sandboxes";
 
 const TerminalPanel = lazy(() => import("./terminal").then((m) => m.TerminalPanel), "the terminal");
@@ -135,6 +136,19 @@ function Actions({ s }: { s: Sandbox }) {
           Resume
         </Button>
       )}
+      {(s.status === "running" || s.status === "paused") && (
+        <Button
+          icon="fork"
+          busy={busy === "fork"}
+          title="A live copy of it, from this moment on"
+          onClick={() => {
+            setBusy("fork");
+            void forkOf(s).finally(() => setBusy(null));
+          }}
+        >
+          Fork
+        </Button>
+      )}
       {s.status !== "destroyed" && (
         <Button kind="danger" icon="trash" onClick={() => void destroyAll([s])}>
           Destroy
@@ -171,8 +185,10 @@ export function SandboxPage({ id, tab }: { id: string; tab: string }) {
         <div class="title">
           <h1>{visible(s.name ?? s.id)}</h1>
           <StatusChip status={s.status} />
-          {s.name && <code class="dim">{s.id}</code>}
-          <CopyButton text={s.id} label="Copy its id" />
+          <span class="id">
+            {s.name && <code class="dim">{s.id}</code>}
+            <CopyButton text={s.id} label="Copy its id" />
+          </span>
         </div>
         <span class="grow" />
         <div class="vitals">

@@ -59,7 +59,7 @@ const columns: { key: SortKey; title: string; class?: string }[] = [
   { key: "name", title: "Sandbox" },
   { key: "status", title: "State" },
   { key: "cost", title: "Cost / budget" },
-  { key: "trust", title: "Trust", class: "hide-s" },
+  { key: "trust", title: "Trust" },
   { key: "memory", title: "Shape", class: "hide-m" },
   { key: "created", title: "Age" },
 ];
@@ -82,7 +82,7 @@ function Row({ s, chosen, choose }: { s: Sandbox; chosen: boolean; choose: (on: 
           {repo && <span class="repo">{visible(repo)}</span>}
         </span>
       </td>
-      <td>
+      <td class="state-cell">
         <StatusChip status={s.status} />
         {s.status === "pending" && s.phase && (
           <span class="sub">
@@ -91,16 +91,16 @@ function Row({ s, chosen, choose }: { s: Sandbox; chosen: boolean; choose: (on: 
         )}
         {busy && s.status === "running" && <Spark values={busy} label="Events of the last 80 seconds" width={64} height={16} />}
       </td>
-      <td>
+      <td class="cost-cell">
         <BudgetBar cost={s.total_cost} budget={s.budget} />
       </td>
-      <td class="hide-s">
+      <td class="trust-cell">
         <TrustBadge score={s.trust_score} />
       </td>
       <td class="hide-m dim nowrap">
         {s.cpus} CPU · {s.memory_mb} MB
       </td>
-      <td class="nowrap dim" title={utc(s.created_at)}>
+      <td class="nowrap dim age-cell" title={utc(s.created_at)}>
         <When at={s.created_at} />
       </td>
       <td class="acts">
@@ -168,7 +168,7 @@ export function SandboxesPage() {
         </Empty>
       ) : (
         <div class="table-wrap">
-          <table class="table">
+          <table class="table stacked">
             <thead>
               <tr>
                 <th class="pick">

@@ -2,7 +2,8 @@
 import { useState } from "preact/hooks";
 import { ApiError, get, send } from "../lib/api";
 import { bytes, visible } from "../lib/format";
-import { refresh } from "../lib/live";
+import { forkOf } from "../lib/fork";
+import { putSandbox, refresh } from "../lib/live";
 import { go } from "../lib/router";
 import type { Sandbox } from "../lib/types";
 import { useLoad } from "../lib/use";
@@ -21,6 +22,8 @@ interface Snapshot {
 export function SnapshotsPanel({ s }: { s: Sandbox }) {
   const loaded = useLoad((signal) => get<Snapshot[]>(`/v1/sandboxes/${s.id}/snapshots`, undefined, signal), [s.id, s.status]);
   const [naming, setNaming] = useState<string | null>(null);
+  const [memory, setMemory] = useState(false);
+  const [forking, setForking] = useState<{ name: string; count: string } | null>(null);
   const [busy, setBusy] = useState<string | null>(null);
   const alive = s.status === "running" || s.status === "paused";
   const act = async (what: string, run: () => Promise<unknown>, done: string) => {
@@ -35,11 +38,17 @@ export function SnapshotsPanel({ s }: { s: Sandbox }) {
     }
     setBusy(null);
   };
+  const wrongCount = forking && !/^([1-9]|[1-5]\d|6[0-4])$/.test(forking.count) ? "1 to 64" : null;
   const fork = async () => {
     setBusy("fork");
+    if (await forkOf(s, { count: Number(forking!.count), ...(forking!.name ? { name: forking!.name } : {}) })) setForking(null);
+    setBusy(null);
+  };
+  const begin = async (x: Snapshot) => {
+    setBusy(`b${x.id}`);
     try {
-      const made = await send<Sandbox>("POST", `/v1/sandboxes/${s.id}/fork`, {});
-      toast("A fork is there");
+      const made = await send<Sandbox>("POST", "/v1/sandboxes", { template: s.template, snapshot_id: x.id, name: `${x.name ?? x.id} again`.slice(0, 64), cpus: s.cpus, memory_mb: s.memory_mb, disk_gb: s.disk_gb }, { wait: false });
+      putSandbox(made);
       go(`/sandboxes/${made.id}`);
     } catch (e) {
       toast((e as Error).message, "bad");
@@ -61,8 +70,8 @@ export function SnapshotsPanel({ s }: { s: Sandbox }) {
         <span class="grow" />
         {alive && (
           <>
-            <Button icon="fork" busy={busy === "fork"} onClick={() => void fork()}>
-              Fork
+            <Button icon="fork" busy={busy === "fork"} onClick={() => setForking({ name: "", count: "1" })}>
+              Fork…
             </Button>
             <Button kind="primary" icon="camera" busy={busy === "make"} onClick={() => setNaming("")}>
               Take a snapshot
@@ -105,6 +114,9 @@ export function SnapshotsPanel({ s }: { s: Sandbox }) {
                     <When at={x.created_at} />
                   </td>
                   <td class="acts">
+                    <Button kind="quiet" class="small" busy={busy === `b${x.id}`} disabled={x.status !== "completed"} onClick={() => void begin(x)}>
+                      New sandbox
+                    </Button>
                     {alive && (
                       <Button
                         kind="quiet"
@@ -142,14 +154,42 @@ export function SnapshotsPanel({ s }: { s: Sandbox }) {
             onSubmit={(e) => {
               e.preventDefault();
               setNaming(null);
-              void act("make", () => send("POST", `/v1/sandboxes/${s.id}/snapshots`, { name: naming || "manual" }), "Taken");
+              void act("make", () => send("POST", `/v1/sandboxes/${s.id}/snapshots`, { ...(naming ? { name: naming } : {}), memory }), "Taken");
             }}
           >
             <Field label="Name">{(id) => <input id={id} maxLength={64} value={naming} onInput={(e) => setNaming(e.currentTarget.value)} />}</Field>
+            <label class="check">
+              <input type="checkbox" checked={memory} onChange={(e) => setMemory(e.currentTarget.checked)} /> With its memory: programs go on where they were
+            </label>
             <footer>
               <Button onClick={() => setNaming(null)}>Cancel</Button>
               <Button kind="primary" type="submit">
                 Take it
+              </Button>
+            </footer>
+          </form>
+        </Dialog>
+      )}
+      {forking && (
+        <Dialog title={`Fork ${visible(s.name ?? s.id)}`} onClose={() => setForking(null)}>
+          <form
+            class="stack"
+            onSubmit={(e) => {
+              e.preventDefault();
+              if (!wrongCount) void fork();
+            }}
+          >
+            <p class="dim">Live copies from this moment on: files, memory, running programs. Each has its own identity, record and costs.</p>
+            <Field label="How many" error={wrongCount}>
+              {(id) => <input id={id} inputMode="numeric" value={forking.count} onInput={(e) => setForking({ ...forking, count: e.currentTarget.value.trim() })} />}
+            </Field>
+            <Field label="Name" hint="Of several with -1, -2 … behind it">
+              {(id) => <input id={id} maxLength={40} value={forking.name} onInput={(e) => setForking({ ...forking, name: e.currentTarget.value })} />}
+            </Field>
+            <footer>
+              <Button onClick={() => setForking(null)}>Cancel</Button>
+              <Button kind="primary" type="submit" icon="fork" busy={busy === "fork"} disabled={!!wrongCount}>
+                Fork
               </Button>
             </footer>
           </form>

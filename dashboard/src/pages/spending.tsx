@@ -2,13 +2,14 @@
 import { useEffect, useMemo, useState } from "preact/hooks";
 import { send } from "../lib/api";
 import { feedOf } from "../lib/feed";
-import { clock, count, duration, nusd, span, tokens, usd, visible } from "../lib/format";
+import { clock, count, duration, nusd, price, span, tokens, usd, visible } from "../lib/format";
 import { putSandbox } from "../lib/live";
 import { useStore } from "../lib/store";
 import { burn, type Call } from "../lib/sums";
 import type { Sandbox } from "../lib/types";
 import { Chart } from "../ui/chart";
 import { BudgetBar, Button, Dialog, Empty, Field, Loading, toast } from "../ui/parts";
+import { Conversation } from "./conversation";
 import { CallTable } from "./event-detail";
 
 const BURN_WINDOW_MS = 600_000;
@@ -99,8 +100,9 @@ function Calls({ calls, id }: { calls: Call[]; id: string }) {
         </table>
       </div>
       {open && (
-        <Dialog title={`Call ${open.call}: ${visible(open.model)}`} onClose={() => setOpen(null)}>
+        <Dialog wide title={`Call ${open.call}: ${visible(open.model)}`} onClose={() => setOpen(null)}>
           <CallTable call={open} />
+          <Conversation sandbox={id} call={open} />
           <p class="dim small">
             {visible(open.provider)} {visible(open.api)}
             {open.stop && `, stopped by ${visible(open.stop)}`}
@@ -126,8 +128,13 @@ export function SpendingPanel({ s }: { s: Sandbox }) {
   const hourly = s.status === "running" ? burn(sums.spending, nowMs, BURN_WINDOW_MS) + machineHourly : 0;
   const left = s.budget ? Math.max(0, s.budget - s.total_cost) : null;
   const data = useMemo(() => {
-    const at = [feed.epoch / 1000, ...sums.spending.map(([t]) => (feed.epoch + t) / 1000)];
-    const v = [0, ...sums.spending.map(([, n]) => n / 1e9)];
+    // steps: a call costs at one moment, nothing between
+    const at = [feed.epoch / 1000];
+    const v = [0];
+    for (const [t, n] of sums.spending) {
+      at.push((feed.epoch + t) / 1000, (feed.epoch + t) / 1000);
+      v.push(v[v.length - 1]!, n / 1e9);
+    }
     if (nowMs && sums.spending.length) {
       at.push((feed.epoch + nowMs) / 1000);
       v.push(sums.llmNusd / 1e9);
@@ -154,15 +161,15 @@ export function SpendingPanel({ s }: { s: Sandbox }) {
           </div>
           <div>
             <dt>Models</dt>
-            <dd class="num">{usd(s.llm_cost)}</dd>
+            <dd class="num">{price(s.llm_cost)}</dd>
           </div>
           <div>
             <dt>Machine</dt>
-            <dd class="num">{usd(s.cost)}</dd>
+            <dd class="num">{price(s.cost)}</dd>
           </div>
           <div>
             <dt>Burn rate</dt>
-            <dd class="num">{hourly ? `${usd(hourly)}/h` : "–"}</dd>
+            <dd class="num">{hourly ? `${price(hourly)}/h` : "–"}</dd>
           </div>
           <div>
             <dt>Budget lasts</dt>
@@ -185,8 +192,8 @@ export function SpendingPanel({ s }: { s: Sandbox }) {
                 title="Models, over time"
                 data={data}
                 series={[
-                  { label: "spent", colour: "--accent", fill: true, format: usd },
-                  ...(s.budget ? [{ label: "budget", colour: "--bad", dash: true, format: usd }] : []),
+                  { label: "spent", colour: "--accent", fill: true, format: price },
+                  ...(s.budget ? [{ label: "budget", colour: "--bad", dash: true, format: price }] : []),
                 ]}
               />
             </div>

@@ -16,7 +16,7 @@ import { Moment } from "./moment";
 const ROW = 28;
 const SPEEDS = [0.5, 1, 2, 4, 8, 16];
 const IDLE_MS = 1500;
-const QUIET: Kind[] = ["terminal", "process"];
+const QUIET: Kind[] = ["terminal", "process", "ledger"];
 
 /** Indices of the lines that a choice of kinds and words leaves; grows with the feed. */
 class Filtered {

@@ -20,6 +20,18 @@ interface Props {
   height?: number;
   min?: number;
   max?: number;
+  /** Show at least so many seconds. */
+  span?: number;
+}
+
+const MINUTE = 60;
+const DAY = 86_400;
+
+/** The clock of the person who looks: 13:05, with seconds or a date where they matter. */
+function timeLabels(_u: unknown, ticks: number[]): string[] {
+  const step = ticks.length > 1 ? ticks[1]! - ticks[0]! : MINUTE;
+  const options: Intl.DateTimeFormatOptions = step >= DAY ? { day: "numeric", month: "short" } : { hour: "2-digit", minute: "2-digit", ...(step < MINUTE ? { second: "2-digit" } : {}), hour12: false };
+  return ticks.map((t) => new Date(t * 1000).toLocaleString(undefined, options));
 }
 
 export function Chart(p: Props) {
@@ -44,8 +56,18 @@ export function Chart(p: Props) {
           legend: { show: false },
           cursor: { y: false, points: { size: 6 } },
           padding: [10, 8, 0, 0],
-          scales: { y: { range: (_u, lo, hi) => [p.min ?? Math.min(0, lo ?? 0), p.max ?? Math.max(hi ?? 0, 1e-9) * 1.12] } },
-          axes: [axis, { ...axis, size: 64, values: (_u, ticks) => ticks.map((t) => p.series[0]!.format(t)) }],
+          scales: {
+            x: {
+              // by the data itself: of a single point the library would make a day
+              range: (u) => {
+                const x = u.data[0] ?? [];
+                const end = x[x.length - 1] ?? Date.now() / 1000;
+                return [Math.min(x[0] ?? end, end - (p.span ?? 1)), end];
+              },
+            },
+            y: { range: (_u, lo, hi) => [p.min ?? Math.min(0, lo ?? 0), p.max ?? Math.max(hi ?? 0, 1e-9) * 1.12] },
+          },
+          axes: [{ ...axis, values: timeLabels, space: 70 }, { ...axis, size: 64, values: (_u, ticks) => ticks.map((t) => p.series[0]!.format(t)) }],
           series: [
             {},
             ...p.series.map((s) => ({

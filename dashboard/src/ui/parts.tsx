@@ -1,7 +1,7 @@
 // Small parts that every page uses. Text from guests always arrives here as text, never as HTML.
 import type { ComponentChildren, JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
-import { ago, local, usd, utc, visible } from "../lib/format";
+import { ago, local, price, usd, utc, visible } from "../lib/format";
 import { Store, useStore } from "../lib/store";
 import { Icon } from "./icons";
 
@@ -53,8 +53,8 @@ export function When({ at }: { at: string | null | undefined }) {
 export function BudgetBar({ cost, budget }: { cost: number; budget?: number }) {
   if (!budget)
     return (
-      <span class="budget">
-        <span class="num">{usd(cost)}</span> <span class="dim small">no budget</span>
+      <span class="budget" title={usd(cost)}>
+        <span class="num">{price(cost)}</span> <span class="dim small">no budget</span>
       </span>
     );
   const part = Math.min(1, cost / budget);
@@ -63,7 +63,7 @@ export function BudgetBar({ cost, budget }: { cost: number; budget?: number }) {
   return (
     <span class="budget" title={text}>
       <span class="num">
-        {usd(cost)} <span class="dim">/ {usd(budget)}</span>
+        {price(cost)} <span class="dim">/ {price(budget)}</span>
       </span>
       <span class="bar" role="img" aria-label={`Spent ${text}`}>
         <span class={`fill ${level}`} style={{ width: `${Math.max(2, part * 100)}%` }} />
@@ -297,8 +297,10 @@ export function Field(p: { label: string; hint?: ComponentChildren; error?: stri
 
 /** Tabs as links: each has its address. */
 export function TabLinks(p: { label: string; tabs: { id: string; title: string; icon?: string; href: string; badge?: number }[]; current: string }) {
+  const ref = useRef<HTMLElement>(null);
+  useEffect(() => ref.current?.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" }), [p.current]);
   return (
-    <nav class="tabs" aria-label={p.label}>
+    <nav class="tabs" aria-label={p.label} ref={ref}>
       {p.tabs.map((t) => (
         <a key={t.id} href={t.href} aria-current={t.id === p.current ? "page" : undefined}>
           {t.icon && <Icon name={t.icon} />}

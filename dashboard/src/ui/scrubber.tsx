@@ -13,6 +13,7 @@ const colours: Record<Kind, [string, string]> = {
   network: ["#a35a00", "#f0b45a"],
   llm: ["#6d3fb0", "#c3a2f5"],
   cost: ["#7a6a00", "#d9c94a"],
+  ledger: ["#b8ae6a", "#6b6530"],
   trust: ["#b3261e", "#ff8b82"],
   process: ["#aab4bd", "#46515b"],
   system: ["#44505b", "#b9c4ce"],

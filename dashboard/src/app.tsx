@@ -3,6 +3,7 @@ import type { ComponentChildren } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { onToken, setToken, send, signedIn, get } from "./lib/api";
 import { connected, sandboxes } from "./lib/live";
+import { unread } from "./lib/notify";
 import { go, match, place } from "./lib/router";
 import { Store, useStore } from "./lib/store";
 import { setTheme, theme, type Theme } from "./lib/theme";
@@ -22,6 +23,7 @@ const CreatePage = lazy(() => import("./pages/create").then((m) => m.CreatePage)
 const CostPage = lazy(() => import("./pages/cost").then((m) => m.CostPage), "costs");
 const SessionsPage = lazy(() => import("./pages/sessions").then((m) => m.SessionsPage), "sessions");
 const TrustPage = lazy(() => import("./pages/trust").then((m) => m.TrustPage), "alerts");
+const NotificationsPage = lazy(() => import("./pages/notifications").then((m) => m.NotificationsPage), "notifications");
 const AccountPage = lazy(() => import("./pages/account").then((m) => m.AccountPage), "the account");
 const DevicePage = lazy(() => import("./pages/device").then((m) => m.DevicePage), "the request");
 const ShortcutsPage = lazy(() => import("./pages/shortcuts").then((m) => m.ShortcutsPage), "shortcuts");
@@ -44,6 +46,7 @@ function page(path: string): ComponentChildren {
   if ((p = match("/sessions/:id", path))) return <SessionsPage id={p["id"]!} />;
   if (path === "/cost") return <CostPage />;
   if (path === "/trust") return <TrustPage />;
+  if (path === "/notifications") return <NotificationsPage />;
   if (path === "/account") return <AccountPage tab="keys" />;
   if ((p = match("/account/:tab", path))) return <AccountPage tab={p["tab"]!} />;
   if (path === "/device") return <DevicePage />;
@@ -120,6 +123,22 @@ function Side({ path, open, close }: { path: string; open: boolean; close: () =>
   );
 }
 
+function Bell() {
+  const n = useStore(unread);
+  if (n === null) return null;
+  const label = n ? `Notifications, ${n} unread` : "Notifications";
+  return (
+    <a class="btn quiet icon-only bell" href="/notifications" aria-label={label} title={label}>
+      <Icon name="bell" />
+      {n > 0 && (
+        <span class="badge" aria-hidden="true">
+          {n > 99 ? "99+" : n}
+        </span>
+      )}
+    </a>
+  );
+}
+
 function Frame({ path }: { path: string }) {
   const [menu, setMenu] = useState(false);
   const up = useStore(connected);
@@ -148,6 +167,7 @@ function Frame({ path }: { path: string }) {
           <span class={`link ${up === false ? "down" : up ? "up" : ""}`} role="status">
             {up === false ? "Reconnecting…" : up ? "Live" : "Connecting…"}
           </span>
+          <Bell />
           <ThemeSwitch />
           <a class="btn primary" href="/new">
             <Icon name="plus" /> <span>New sandbox</span>

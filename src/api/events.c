@@ -25,7 +25,7 @@ struct source {
     struct cg_buf line; /* an unfinished one */
     uint64_t seq;       /* last told */
     size_t owed;
-    struct cg_record_reader *reader; /* of one that has ended; NULL: live, or read to its end */
+    struct cg_record_reader *reader; /* of one without a warden; NULL: live, or read to its end */
     bool final;                      /* it has ended: what is left of its record, then nothing */
     bool over;                       /* all told */
 };
@@ -123,19 +123,34 @@ static void send_state(struct api_stream *s, struct cg_sandbox *sb)
         cg_http_write(s->op->r, cg_buf_slice(&b));
 }
 
-/* --- what is on disk of one that has ended --- */
+/* --- what is on disk of one that is paused or has ended --- */
 
-static void open_archive(struct source *src)
+static void open_live(struct source *src);
+
+static void open_stored(struct source *src)
 {
     CG_OWN(cg_drop_free) char *dir = cg_sandbox_record_dir(src->sb);
     CG_OWN(cg_drop_fd) int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     struct cg_err e = CG_ERR_INIT;
-    src->final = true;
+    cg_record_reader_close(src->reader);
     src->reader = fd < 0 ? NULL : cg_record_reader_open(fd, src->seq, &e);
 }
 
-/* As much of the ended ones as the client takes now; each closes with its final state. */
-static void pump_archives(struct api_stream *s)
+static void open_archive(struct source *src)
+{
+    src->final = true;
+    open_stored(src);
+}
+
+/* A paused one tells what it has; its warden, once it is resumed, goes on behind that. */
+static void open_paused(struct source *src)
+{
+    if (src->sb->status == CG_STATUS_PAUSED && !src->sb->warden && !src->call.s && !src->final)
+        open_stored(src);
+}
+
+/* As much of the stored ones as the client takes now; an ended one closes with its final state. */
+static void pump_stored(struct api_stream *s)
 {
     for (struct source *src = s->sources; src; src = src->next) {
         struct cg_slice text;
@@ -148,6 +163,8 @@ static void pump_archives(struct api_stream *s)
             }
             cg_record_reader_close(src->reader);
             src->reader = NULL;
+            if (!src->final)
+                open_live(src);
         }
         if (src->final && !src->reader && !src->over) {
             src->over = true;
@@ -191,7 +208,7 @@ static void open_live(struct source *src)
 {
     struct cg_err e = CG_ERR_INIT;
     char request[96];
-    if (src->call.s || src->final || !src->sb->warden)
+    if (src->call.s || src->final || src->reader || !src->sb->warden)
         return;
     cg_snprintf(request, sizeof request, "{\"kind\":\"events\",\"after_seq\":%llu}",
                 (unsigned long long)src->seq);
@@ -236,7 +253,9 @@ static void on_change(void *ctx, struct cg_sandbox *sb)
         open_archive(src);
     if (!final)
         open_live(src);
-    pump_archives(s);
+    if (s->only)
+        open_paused(src);
+    pump_stored(s);
     if (all_told(s))
         end_stream(s);
 }
@@ -258,7 +277,7 @@ static void on_drain(struct cg_http_req *r)
         src->owed = 0;
         cg_wcall_grant(&src->call, owed);
     }
-    pump_archives(s);
+    pump_stored(s);
     if (all_told(s))
         end_stream(s);
 }
@@ -389,10 +408,12 @@ void api_events(struct op *op)
     add_source(s, only, after);
     if (only->slot > 0) {
         send_state(s, only);
+        open_paused(s->sources);
+        pump_stored(s);
         return;
     }
     open_archive(s->sources);
-    pump_archives(s);
+    pump_stored(s);
     if (all_told(s))
         end_stream(s);
 }

@@ -1,7 +1,8 @@
 // What the tests in a browser share: a real server with a state directory of its own, the API as the
 // test sees it, Debian's chromium. A page that logs an error, throws or breaks the policy fails the test.
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, chmodSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, chmodSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
@@ -20,12 +21,54 @@ const images =
     ? "/var/lib/caged/images"
     : join(process.env.XDG_STATE_HOME ?? join(process.env.HOME, ".local/state"), "caged/images"));
 
+/** A provider of models, as far as a call of Anthropic's API goes: says what `reply` has, bills what `usage` has. */
+export class Provider {
+  reply = [{ type: "text", text: "done" }];
+  usage = { input_tokens: 1000, output_tokens: 500 };
+
+  async start() {
+    this.http = createServer((request, response) => {
+      request.resume();
+      request.on("end", () => this.answer(response));
+    });
+    await new Promise((done) => this.http.listen(0, "127.0.0.1", done));
+    this.url = `http://127.0.0.1:${this.http.address().port}`;
+    return this;
+  }
+
+  answer(response) {
+    response.writeHead(200, { "Content-Type": "text/event-stream" });
+    const tell = (type, more) => response.write(`event: ${type}\ndata: ${JSON.stringify({ type, ...more })}\n\n`);
+    tell("message_start", { message: { id: "m", type: "message", role: "assistant", model: "claude-sonnet-4-5", content: [], usage: { input_tokens: this.usage.input_tokens, output_tokens: 1 } } });
+    this.reply.forEach((block, index) => {
+      const tool = block.type === "tool_use";
+      tell("content_block_start", { index, content_block: tool ? { ...block, input: {} } : { ...block, text: "" } });
+      tell("content_block_delta", { index, delta: tool ? { type: "input_json_delta", partial_json: JSON.stringify(block.input) } : { type: "text_delta", text: block.text } });
+      tell("content_block_stop", { index });
+    });
+    tell("message_delta", { delta: { stop_reason: "end_turn" }, usage: this.usage });
+    tell("message_stop", {});
+    response.end();
+  }
+
+  close() {
+    this.http?.closeAllConnections();
+    this.http?.close();
+  }
+}
+
 export class Server {
-  constructor() {
+  /** With a configuration (YAML) where a test needs one. */
+  constructor(config) {
     this.dir = mkdtempSync(join(tmpdir(), "caged-e-"));
     chmodSync(this.dir, 0o755);
     this.state = join(this.dir, "state");
     this.listen = "127.0.0.1:0";
+    this.config = [];
+    if (config) {
+      writeFileSync(join(this.dir, "server.yaml"), config);
+      this.config = ["--config", join(this.dir, "server.yaml")];
+    }
     this.env = { ...process.env, CAGED_STATE_DIR: this.state, CAGED_IMAGE_DIR: images, NO_COLOR: "1" };
     delete this.env.CAGED_API_URL;
     delete this.env.CAGED_API_KEY;
@@ -38,7 +81,7 @@ export class Server {
   }
 
   start() {
-    this.caged("server", "start", "--state-dir", this.state, "--listen", this.listen);
+    this.caged("server", "start", "--state-dir", this.state, "--listen", this.listen, ...this.config);
     const info = JSON.parse(readFileSync(join(this.state, "server.json"), "utf8"));
     this.listen = info.listen; // the same port again after a restart
     this.url = `http://${info.listen}`;
@@ -59,6 +102,10 @@ export class Server {
     const text = await response.text();
     if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${text}`);
     return text ? JSON.parse(text) : null;
+  }
+
+  async exec(id, command) {
+    return this.api("POST", `/v1/sandboxes/${id}/exec`, { command });
   }
 
   create(body = {}) {

@@ -153,12 +153,38 @@ function process(d: Data): Headline {
 }
 
 function trust(d: Data): Headline {
-  const points = num(d["points"] ?? d["delta"]);
-  return { text: cut(str(d["title"]) || str(d["rule"]) || str(d["event"]) || "trust"), more: points ? `${points > 0 ? "−" : "+"}${Math.abs(points)} points` : d["score"] !== undefined ? `score ${num(d["score"])}` : "", tone: "warn" };
+  if (d["event"] === "pack") return { text: `scored by ${cut(str(d["pack"])) || "rules"}`, more: cut(str(d["hash"])).slice(0, 20), tone: "plain" };
+  const points = Math.abs(num(d["points"] ?? d["delta"]));
+  const what = cut(str(d["what"]) || str(d["title"]) || str(d["rule"]) || str(d["event"]) || "trust");
+  return { text: points ? `−${points} ${what}` : what, more: d["score"] !== undefined ? `${num(d["score"])} left` : cut(str(d["message"])), tone: points >= 20 || d["severity"] === "critical" ? "bad" : "warn" };
+}
+
+/** Is this what "the next one" of a kind means: a call that begins, a deduction, a file that changes? */
+export function landmark(line: Line, k: Kind): boolean {
+  if (kind(line) !== k) return false;
+  const d = line.data;
+  if (k === "trust") return d["event"] === "deduction";
+  if (k === "llm") return d["event"] === "open";
+  if (k === "command") return d["phase"] === "start";
+  if (k === "file") return d["op"] !== "read" && d["op"] !== "pack";
+  return true;
+}
+
+/** The index of the line with this number, or -1. Lines are in order, and some may be missing. */
+export function indexOfSeq(lines: Line[], seq: number): number {
+  let lo = 0;
+  let hi = lines.length;
+  while (lo < hi) {
+    const mid = (lo + hi) >> 1;
+    if (lines[mid]!.seq < seq) lo = mid + 1;
+    else hi = mid;
+  }
+  return lines[lo]?.seq === seq ? lo : -1;
 }
 
 function system(type: string, d: Data): Headline {
   if (type === "lifecycle") return { text: `sandbox ${cut(str(d["event"])).replace(/_/g, " ")}`, more: cut(str(d["reason"])) || (d["boot_ms"] ? `${num(d["boot_ms"])} ms` : ""), tone: "plain" };
+  if (type === "session") return { text: `session ${cut(str(d["event"]))}: ${cut(str(d["agent_type"]) || str(d["kind"]) || "agent")}`, more: cut(str(d["reason"]) || str(d["how"])), tone: "plain" };
   if (type === "gap") return { text: `something is missing here: ${cut(str(d["reason"])).replace(/_/g, " ")}`, more: cut(JSON.stringify(d["lost"] ?? "")), tone: "warn" };
   if (type === "error") return { text: cut(str(d["text"])) || "error", more: cut(str(d["code"])), tone: "bad" };
   const own = str(d["event"]) || str(d["tool"]) || str(d["title"]) || str(d["text"]);

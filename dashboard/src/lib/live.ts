@@ -3,7 +3,7 @@
 import { get, onToken, signedIn } from "./api";
 import { stream, type Stream } from "./sse";
 import { Store } from "./store";
-import type { Line, Sandbox } from "./types";
+import type { Sandbox } from "./types";
 
 export const sandboxes = new Store<Map<string, Sandbox> | null>(null);
 /** null: not connected yet. */
@@ -17,11 +17,12 @@ const REFRESH_MS = 15_000;
 /** Events of the last 80 seconds by sandbox, newest last. */
 export const activity = new Store<Map<string, number[]>>(new Map());
 const counting = new Map<string, number>();
-const lineListeners = new Set<(line: Line) => void>();
+const typeListeners = new Set<(type: string) => void>();
 
-export function onLine(tell: (line: Line) => void): () => void {
-  lineListeners.add(tell);
-  return () => lineListeners.delete(tell);
+/** Tells the type of every line of the account as it comes; nothing is read out of it, for there may be very many. */
+export function onLine(tell: (type: string) => void): () => void {
+  typeListeners.add(tell);
+  return () => typeListeners.delete(tell);
 }
 
 export function putSandbox(s: Sandbox): void {
@@ -65,10 +66,7 @@ function start(): void {
       }
       const id = e.id?.slice(0, e.id.indexOf(":"));
       if (id) counting.set(id, (counting.get(id) ?? 0) + 1);
-      if (lineListeners.size) {
-        const line = JSON.parse(e.data) as Line;
-        for (const tell of lineListeners) tell(line);
-      }
+      for (const tell of typeListeners) tell(e.event);
     },
     state(up) {
       connected.value = up;

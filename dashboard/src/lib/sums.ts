@@ -49,6 +49,19 @@ export interface FileTouched {
   by: string;
 }
 
+export interface Deduction {
+  seq: number;
+  ms: number;
+  rule: string;
+  severity: string;
+  points: number;
+  score: number;
+  what: string;
+  hits: number;
+  /** Numbers of the events that caused it. */
+  evidence: number[];
+}
+
 export interface Lookup {
   count: number;
   verdict: string;
@@ -64,6 +77,7 @@ export interface Running {
 
 const FILES_MAX = 5000;
 const HOSTS_MAX = 2000;
+const DEDUCTIONS_MAX = 2000;
 
 function numbers(v: unknown): Record<string, number> {
   const out: Record<string, number> = {};
@@ -87,6 +101,7 @@ export class Sums {
   failed = 0;
   lost = 0;
   score: number | null = null;
+  deductions: Deduction[] = [];
 
   add(line: Line): void {
     const d = line.data ?? {};
@@ -118,7 +133,7 @@ export class Sums {
         for (const n of Object.values(numbers(d["lost"]))) this.lost += n;
         break;
       case "trust":
-        if (typeof d["score"] === "number") this.score = d["score"];
+        this.trust(line, d);
         break;
     }
   }
@@ -169,6 +184,14 @@ export class Sums {
       this.llmNusd += c.nusd;
       this.spending.push([at(line), this.llmNusd]);
     }
+  }
+
+  private trust(line: Line, d: Record<string, unknown>): void {
+    if (typeof d["score"] === "number") this.score = d["score"];
+    else if (this.score === null) this.score = 100; // the line that names the rules
+    if (d["event"] !== "deduction" || this.deductions.length >= DEDUCTIONS_MAX) return;
+    const evidence = Array.isArray(d["evidence"]) ? d["evidence"].filter((n): n is number => typeof n === "number") : [];
+    this.deductions.push({ seq: line.seq, ms: at(line), rule: str(d["rule"]), severity: str(d["severity"]), points: num(d["points"]), score: num(d["score"]), what: str(d["what"]), hits: num(d["hits"]), evidence });
   }
 
   private cost(d: Record<string, unknown>): void {

@@ -56,26 +56,61 @@ const LONGEST_PAUSE_MS = 5_000;
 /** How much of a shell's output is shown again when it is come back to. */
 const REPLAYED_MAX = 2 << 20;
 
-/** Which shells this tab has, so that a reload of the page comes back to them. */
+interface Known {
+  exec: string;
+  title: string;
+}
+
+/** Shells of this browser by sandbox, so that a reload, or another tab after this one is closed, comes back to them. */
 const remembered = {
   key: (sandbox: string) => `caged.shells.${sandbox}`,
-  read(sandbox: string): { exec: string; title: string }[] {
+  read(sandbox: string): Known[] {
     try {
-      const list = JSON.parse(sessionStorage.getItem(this.key(sandbox)) ?? "[]") as unknown;
-      return Array.isArray(list) ? (list as { exec: string; title: string }[]).filter((x) => typeof x?.exec === "string" && typeof x.title === "string") : [];
+      const list = JSON.parse(localStorage.getItem(this.key(sandbox)) ?? "[]") as unknown;
+      return Array.isArray(list) ? (list as Known[]).filter((x) => typeof x?.exec === "string" && typeof x.title === "string").slice(0, SHELLS_MAX) : [];
     } catch {
       return [];
     }
   },
+  /** Those of other tabs stay; of ours, those that live. */
   write(sandbox: string, list: Shell[]): void {
+    for (const x of list) if (x.exec !== null) mine.add(x.exec);
+    const others = this.read(sandbox).filter((x) => !mine.has(x.exec));
+    const kept = [...others, ...list.filter((x) => x.exec !== null).map((x) => ({ exec: x.exec!, title: x.title }))];
     try {
-      const kept = list.filter((x) => x.exec !== null).map((x) => ({ exec: x.exec, title: x.title }));
-      sessionStorage.setItem(this.key(sandbox), JSON.stringify(kept));
+      if (kept.length) localStorage.setItem(this.key(sandbox), JSON.stringify(kept));
+      else localStorage.removeItem(this.key(sandbox));
     } catch {
       // storage is off: shells last as long as the page
     }
   },
 };
+
+/** Every command that was a shell of this tab. */
+const mine = new Set<string>();
+const SHELLS_MAX = 32;
+const ANSWER_MS = 150;
+/** Tabs ask each other who has a shell: one that nobody has is free. */
+const tabs = typeof BroadcastChannel === "undefined" ? null : new BroadcastChannel("caged.shells");
+tabs?.addEventListener("message", (e) => {
+  const m = e.data as { ask?: string; have?: string[] };
+  if (typeof m?.ask === "string") tabs.postMessage({ have: (shells.get(m.ask)?.value ?? []).flatMap((x) => (x.exec === null || x.state.value === "elsewhere" ? [] : [x.exec])) });
+});
+
+async function free(sandbox: string): Promise<Known[]> {
+  const known = remembered.read(sandbox);
+  if (!known.length || !tabs) return known;
+  const taken = new Set<string>();
+  const hear = (e: MessageEvent) => {
+    const have = (e.data as { have?: unknown })?.have;
+    if (Array.isArray(have)) for (const x of have) taken.add(String(x));
+  };
+  tabs.addEventListener("message", hear);
+  tabs.postMessage({ ask: sandbox });
+  await new Promise((resolve) => setTimeout(resolve, ANSWER_MS));
+  tabs.removeEventListener("message", hear);
+  return known.filter((x) => !taken.has(x.exec));
+}
 
 /**
  * A login shell in a sandbox. It does not hang on the connection: when that ends (the server restarts, the
@@ -97,12 +132,15 @@ export class Shell {
   private held: Uint8Array[] | null = null; // live bytes that wait for the record's
   private replaying = false; // what the terminal answers to old output must not be typed again
   private off: () => void;
+  /** It was found, not made, and has not been open here yet. */
+  private found: boolean;
 
   constructor(
     readonly sandbox: string,
     readonly title: string,
     public exec: string | null = null,
   ) {
+    this.found = exec !== null;
     this.box.className = "term-box";
     this.term.loadAddon(this.fit);
     this.term.loadAddon(new WebLinksAddon((_e, uri) => void window.open(uri, "_blank", "noopener,noreferrer")));
@@ -182,6 +220,7 @@ export class Shell {
     const m = JSON.parse(data) as { type: string; code?: number | string; message?: string; exec_id?: string };
     if (m.type === "started") {
       const back = this.exec !== null;
+      this.found = false;
       this.exec = m.exec_id ?? null;
       this.pause = FIRST_PAUSE_MS;
       this.words.value = "";
@@ -192,8 +231,16 @@ export class Shell {
     else if (m.type === "error" && m.code === "conflict") {
       this.state.value = "elsewhere";
       this.words.value = "This shell is open in another window now.";
-    } else if (m.type === "error" && m.code !== "unavailable" && m.code !== "closed")
+    } else if (m.type === "error" && m.code === "not_found" && this.found) this.vanish();
+    else if (m.type === "error" && m.code !== "unavailable" && m.code !== "closed")
       this.over(m.code === "not_found" ? "The shell has ended while nobody was connected." : (m.message ?? "The shell could not be started."));
+  }
+
+  // Remembered, and ended meanwhile: nothing to show for it.
+  private vanish(): void {
+    this.exec = null;
+    dropShell(this);
+    if (shellsOf(this.sandbox).value.length === 0) addShell(this.sandbox);
   }
 
   private over(words: string): void {
@@ -323,11 +370,32 @@ function remember(sandbox: string): void {
   remembered.write(sandbox, shells.get(sandbox)?.value ?? []);
 }
 
-/** The shells of a sandbox in this tab; at first those that the tab had before it was reloaded. */
+/** The shells of a sandbox in this tab. */
 export function shellsOf(sandbox: string): Store<Shell[]> {
   let s = shells.get(sandbox);
-  if (!s) shells.set(sandbox, (s = new Store<Shell[]>(remembered.read(sandbox).map((x) => new Shell(sandbox, x.title, x.exec)))));
+  if (!s) shells.set(sandbox, (s = new Store<Shell[]>([])));
   return s;
+}
+
+const opening = new Map<string, Promise<void>>();
+
+/** At least one shell: those that were left behind, else a new one. */
+export function openShells(sandbox: string): Promise<void> {
+  const store = shellsOf(sandbox);
+  if (store.value.length) return Promise.resolve();
+  let p = opening.get(sandbox);
+  if (!p) {
+    p = free(sandbox)
+      .then((list) => {
+        if (store.value.length) return;
+        if (list.length) store.value = list.map((x) => new Shell(sandbox, x.title, x.exec));
+        else addShell(sandbox);
+        remember(sandbox);
+      })
+      .finally(() => opening.delete(sandbox));
+    opening.set(sandbox, p);
+  }
+  return p;
 }
 
 export function addShell(sandbox: string): void {

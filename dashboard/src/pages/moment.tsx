@@ -5,13 +5,17 @@ import { after, at, str } from "../lib/events";
 import type { Feed } from "../lib/feed";
 import { clock, nusd, plural, visible } from "../lib/format";
 import { useStore } from "../lib/store";
-import { Sums } from "../lib/sums";
+import { Sums, type Call, type FileTouched } from "../lib/sums";
 import { newTerminal, openTerminal, termTheme } from "../lib/terminals";
 import { shown } from "../lib/theme";
-import { Empty } from "../ui/parts";
+import { BudgetBar, Empty, TrustBadge } from "../ui/parts";
+import { Conversation } from "./conversation";
 
 const REPLAYED_MAX = 2 << 20;
-const FILES_SHOWN = 12;
+const FILES_SHOWN = 8;
+const FOLDERS_SHOWN = 5;
+const FILES_MAX = 500;
+const FRESH_MS = 3000;
 
 /** Sums up to a moment: goes on from the last one when time has only moved forward. */
 export class Walker {
@@ -109,14 +113,75 @@ function Screen({ feed, ms, exec }: { feed: Feed; ms: number; exec: string }) {
   return <div class="screen" ref={box} role="group" aria-label="The terminal's screen at this moment" />;
 }
 
-export function Moment({ feed, ms }: { feed: Feed; ms: number }) {
+/** Files by folder, what was touched last first. */
+export function byFolder(files: FileTouched[]): { folder: string; lastMs: number; files: FileTouched[] }[] {
+  const map = new Map<string, FileTouched[]>();
+  for (const f of files) {
+    const cut = f.path.lastIndexOf("/");
+    const folder = cut > 0 ? f.path.slice(0, cut) : "/";
+    const list = map.get(folder);
+    if (list) list.push(f);
+    else map.set(folder, [f]);
+  }
+  return [...map]
+    .map(([folder, list]) => ({ folder, files: list.sort((a, b) => b.lastMs - a.lastMs), lastMs: Math.max(...list.map((f) => f.lastMs)) }))
+    .sort((a, b) => b.lastMs - a.lastMs);
+}
+
+function Files({ files, ms }: { files: FileTouched[]; ms: number }) {
+  const [all, setAll] = useState(false);
+  const folders = byFolder(files);
+  const shown = all ? folders : folders.slice(0, FOLDERS_SHOWN);
+  return (
+    <>
+      <ul class="then-files">
+        {shown.map((d) => (
+          <li key={d.folder}>
+            <code class="dim cut" title={visible(d.folder)}>
+              {visible(d.folder)}/
+            </code>
+            <ul>
+              {d.files.slice(0, all ? FILES_MAX : FILES_SHOWN).map((f) => (
+                <li key={f.path} class={ms - f.lastMs < FRESH_MS ? "fresh" : ""}>
+                  <span class={`op ${f.gone ? "bad-text" : ""}`}>{visible(f.op)}</span>
+                  <code class={`grow cut ${f.gone ? "gone" : ""}`} title={visible(f.path)}>
+                    {visible(f.path.slice(f.path.lastIndexOf("/") + 1))}
+                  </code>
+                  <span class="dim small num">{clock(f.lastMs)}</span>
+                </li>
+              ))}
+              {!all && d.files.length > FILES_SHOWN && <li class="dim small">{plural(d.files.length - FILES_SHOWN, "more file")}</li>}
+            </ul>
+          </li>
+        ))}
+      </ul>
+      {!all && (folders.length > FOLDERS_SHOWN || files.length > FILES_SHOWN) && (
+        <button type="button" class="as-link small in" onClick={() => setAll(true)}>
+          All {plural(files.length, "file")}
+        </button>
+      )}
+    </>
+  );
+}
+
+/** The call that was under way, or the last before. */
+function callAt(sums: Sums): Call | null {
+  let best: Call | null = null;
+  for (const c of sums.calls.values()) if (!best || c.startMs >= best.startMs) best = c;
+  return best;
+}
+
+export function Moment({ feed, ms, budget }: { feed: Feed; ms: number; budget?: number }) {
   const walker = useMemo(() => new Walker(), [feed]);
   const version = useStore(feed.version);
   const [exec, setExec] = useState<string | null>(null);
+  const [talk, setTalk] = useState(false);
   const sums = useMemo(() => walker.go(feed, ms), [ms, version]);
   const chosen = exec ?? lastTerminal(feed, ms);
   const running = [...sums.running.values()].slice(-6);
-  const files = useMemo(() => [...sums.files.values()].sort((a, b) => b.lastMs - a.lastMs).slice(0, FILES_SHOWN), [ms, version]);
+  const files = useMemo(() => [...sums.files.values()], [ms, version]);
+  const call = callAt(sums);
+  const connected = [...sums.connections.values()].filter((c) => c.open > 0).slice(-8);
   return (
     <div class="moment">
       <dl class="tiles">
@@ -124,6 +189,20 @@ export function Moment({ feed, ms }: { feed: Feed; ms: number }) {
           <dt>Moment</dt>
           <dd class="num">{clock(ms)}</dd>
         </div>
+        <div>
+          <dt>Cost by then</dt>
+          <dd aria-label="Cost by then">
+            <BudgetBar cost={(sums.llmNusd + sums.machineNusd) / 1e9} budget={budget} />
+          </dd>
+        </div>
+        {sums.score !== null && (
+          <div>
+            <dt>Trust</dt>
+            <dd>
+              <TrustBadge score={sums.score} />
+            </dd>
+          </div>
+        )}
         <div>
           <dt>Commands</dt>
           <dd class="num">
@@ -172,25 +251,48 @@ export function Moment({ feed, ms }: { feed: Feed; ms: number }) {
           </ul>
         </section>
       )}
-      <section class="sub-card">
-        <header>
-          <h3>Files touched last</h3>
-        </header>
-        {files.length ? (
+      {call && (
+        <section class="sub-card">
+          <header class="row">
+            <h3 class="grow">{call.endMs === null ? "Model call under way" : "Last model call"}</h3>
+            <span class="dim small">
+              {visible(call.model || call.api)}, {clock(call.startMs)}
+              {call.nusd !== null && `, ${nusd(call.nusd)}`}
+            </span>
+            <button type="button" class="btn quiet small" aria-expanded={talk} onClick={() => setTalk(!talk)}>
+              {talk ? "Hide" : "Read it"}
+            </button>
+          </header>
+          {talk && (
+            <div class="pad">
+              <Conversation key={`${call.call}${call.endMs}`} sandbox={feed.id} call={call} />
+            </div>
+          )}
+        </section>
+      )}
+      {connected.length > 0 && (
+        <section class="sub-card">
+          <header>
+            <h3>Connected to</h3>
+          </header>
           <ul class="plain-list">
-            {files.map((f) => (
-              <li key={f.path}>
-                <span class={`op ${f.gone ? "bad-text" : ""}`}>{visible(f.op)}</span>
-                <code class={`grow cut ${f.gone ? "gone" : ""}`} title={visible(f.path)}>
-                  {visible(f.path)}
-                </code>
-                <span class="dim small num">{clock(f.lastMs)}</span>
+            {connected.map((c) => (
+              <li key={c.key}>
+                <span class="grow cut">
+                  {visible(c.host)}
+                  <span class="dim num">:{c.port}</span>
+                </span>
+                <span class="dim small num">{plural(c.open, "connection")}</span>
               </li>
             ))}
           </ul>
-        ) : (
-          <Empty icon="file" title="None yet" />
-        )}
+        </section>
+      )}
+      <section class="sub-card">
+        <header>
+          <h3>Files touched</h3>
+        </header>
+        {files.length ? <Files files={files} ms={ms} /> : <Empty icon="file" title="None yet" />}
       </section>
     </div>
   );

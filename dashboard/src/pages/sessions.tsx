@@ -1,24 +1,28 @@
-// Sessions: one agent's work from its connection to its end. A session is replayed in the timeline of
-// its sandbox, at the moment when it began.
-import { useEffect } from "preact/hooks";
+// Sessions: one agent's work, or one terminal's, from its connection to its end; each with its part of
+// the timeline.
+import { useState } from "preact/hooks";
 import { ApiError, get } from "../lib/api";
-import { count, duration, tokens, usd, visible } from "../lib/format";
+import { count, duration, plural, price, tokens, visible } from "../lib/format";
 import { sandboxes } from "../lib/live";
-import { go } from "../lib/router";
 import { useStore } from "../lib/store";
+import type { Sandbox } from "../lib/types";
 import { useLoad, useTitle } from "../lib/use";
-import { Empty, Failure, Loading, StatusChip, TrustBadge, When } from "../ui/parts";
+import { TimelinePanel } from "./timeline";
+import { Button, Empty, Failure, Loading, StatusChip, TrustBadge, When } from "../ui/parts";
 
 interface Session {
   id: string;
   sandbox_id: string;
   status: string;
+  kind?: "agent" | "terminal";
   agent_type: string | null;
+  llm_calls?: number;
+  llm_cost: number;
+  compute_cost: number;
   model: string | null;
   tokens_in: number;
   tokens_out: number;
   total_cost: number;
-  cost_usd?: number;
   trust_score: number | null;
   event_count: number;
   duration_ms: number | null;
@@ -28,7 +32,10 @@ interface Session {
 
 interface Listed {
   data: Session[];
+  pagination: { page: number; total: number; total_pages: number };
 }
+
+const PER_PAGE = 50;
 
 function Fallback({ why }: { why: string }) {
   const all = [...(useStore(sandboxes)?.values() ?? [])].sort((a, b) => (a.created_at < b.created_at ? 1 : -1)).slice(0, 100);
@@ -82,23 +89,86 @@ function Fallback({ why }: { why: string }) {
   );
 }
 
+function title(x: Session): string {
+  return x.agent_type ?? (x.kind === "terminal" ? "terminal" : "agent");
+}
+
+/** One session: who worked, what it came to, and its part of the timeline. */
 function One({ id }: { id: string }) {
-  const one = useLoad((signal) => get<Session>(`/v1/sessions/${encodeURIComponent(id)}`, undefined, signal), [id]);
+  const one = useLoad((signal) => get<Session>(`/v1/sessions/${encodeURIComponent(id)}`, undefined, signal), [id], 10_000);
+  const x = one.data;
+  const box = useLoad((signal) => (x ? get<Sandbox>(`/v1/sandboxes/${x.sandbox_id}`, undefined, signal) : Promise.resolve(null)), [x?.sandbox_id]);
   const map = useStore(sandboxes);
-  useEffect(() => {
-    if (!one.data || !map) return;
-    const s = map.get(one.data.sandbox_id);
-    const from = s?.started_at ? Math.max(0, (Date.parse(one.data.started_at) - Date.parse(s.started_at)) / 1000) : 0;
-    go(`/sandboxes/${one.data.sandbox_id}/timeline?t=${from.toFixed(1)}`, true);
-  }, [one.data, map]);
+  useTitle(x ? `Session of ${title(x)}` : "Session");
   if (one.error) return <Failure error={one.error} retry={one.reload} />;
-  return <Loading what="the session" />;
+  const s = x ? (map?.get(x.sandbox_id) ?? box.data) : null;
+  if (!x || !s) return box.error ? <Failure error={box.error} retry={box.reload} /> : <Loading what="the session" />;
+  return (
+    <section class="page sandbox">
+      <div class="page-head sandbox-head">
+        <div class="title">
+          <h1>Session of {visible(title(x))}</h1>
+          <span class={`chip ${x.status === "active" ? "ok" : x.status === "failed" ? "bad" : ""}`}>{x.status}</span>
+          <span class="dim">
+            in <a href={`/sandboxes/${s.id}`}>{visible(s.name ?? s.id)}</a>
+          </span>
+        </div>
+        <span class="grow" />
+        <TrustBadge score={x.trust_score} />
+      </div>
+      <dl class="tiles card">
+        <div>
+          <dt>Cost</dt>
+          <dd class="num">{price(x.total_cost)}</dd>
+        </div>
+        <div>
+          <dt>Models</dt>
+          <dd class="num">
+            {price(x.llm_cost)} <span class="dim small">{plural(x.llm_calls ?? 0, "call")}</span>
+          </dd>
+        </div>
+        <div>
+          <dt>Machine</dt>
+          <dd class="num">{price(x.compute_cost)}</dd>
+        </div>
+        <div>
+          <dt>Tokens in, out</dt>
+          <dd class="num">
+            {tokens(x.tokens_in)} <span class="dim">/</span> {tokens(x.tokens_out)}
+          </dd>
+        </div>
+        <div>
+          <dt>Model</dt>
+          <dd>{visible(x.model ?? "–")}</dd>
+        </div>
+        <div>
+          <dt>Events</dt>
+          <dd class="num">{count(x.event_count)}</dd>
+        </div>
+        <div>
+          <dt>Began</dt>
+          <dd>
+            <When at={x.started_at} />
+          </dd>
+        </div>
+        <div>
+          <dt>Took</dt>
+          <dd class="num">{x.duration_ms === null ? "–" : duration(x.duration_ms)}</dd>
+        </div>
+      </dl>
+      <TimelinePanel key={s.id} s={s} scope={{ session: x.id, title: "this session" }} />
+    </section>
+  );
 }
 
 export function SessionsPage({ id }: { id?: string }) {
+  return id ? <One key={id} id={id} /> : <All />;
+}
+
+function All() {
   useTitle("Sessions");
-  const list = useLoad((signal) => get<Listed>("/v1/sessions", { page: 1, per_page: 100 }, signal), [], 15_000);
-  if (id) return <One id={id} />;
+  const [page, setPage] = useState(1);
+  const list = useLoad((signal) => get<Listed>("/v1/sessions", { page, per_page: PER_PAGE }, signal), [page], 15_000);
   const absent = list.error instanceof ApiError && list.error.absent;
   return (
     <section class="page">
@@ -132,7 +202,7 @@ export function SessionsPage({ id }: { id?: string }) {
                 <tr key={x.id}>
                   <td>
                     <a class="row-link" href={`/sessions/${x.id}`}>
-                      {visible(x.agent_type ?? "agent")}
+                      {visible(title(x))}
                     </a>
                     <span class="sub">
                       <a href={`/sandboxes/${x.sandbox_id}`}>{visible(nameOf(x.sandbox_id))}</a>
@@ -145,7 +215,7 @@ export function SessionsPage({ id }: { id?: string }) {
                   <td class="right num hide-m">
                     {tokens(x.tokens_in)} / {tokens(x.tokens_out)}
                   </td>
-                  <td class="right num">{usd(x.total_cost ?? x.cost_usd)}</td>
+                  <td class="right num">{price(x.total_cost)}</td>
                   <td>
                     <TrustBadge score={x.trust_score} />
                   </td>
@@ -158,6 +228,19 @@ export function SessionsPage({ id }: { id?: string }) {
               ))}
             </tbody>
           </table>
+          {list.data.pagination.total_pages > 1 && (
+            <footer class="pager">
+              <Button kind="quiet" icon="left" disabled={page <= 1} onClick={() => setPage(page - 1)}>
+                Newer
+              </Button>
+              <span class="dim small num">
+                {page} of {list.data.pagination.total_pages}, {plural(list.data.pagination.total, "session")}
+              </span>
+              <Button kind="quiet" icon="right" disabled={page >= list.data.pagination.total_pages} onClick={() => setPage(page + 1)}>
+                Older
+              </Button>
+            </footer>
+          )}
         </div>
       )}
     </section>

@@ -1,7 +1,7 @@
 // Terminals of one sandbox, as tabs.
 import { useEffect, useRef, useState } from "preact/hooks";
 import { useStore } from "../lib/store";
-import { addShell, dropShell, shellsOf, type Shell } from "../lib/terminals";
+import { addShell, dropShell, openShells, shellsOf, type Shell } from "../lib/terminals";
 import type { Sandbox } from "../lib/types";
 import { visible } from "../lib/format";
 import { Icon } from "../ui/icons";
@@ -59,7 +59,7 @@ export function TerminalPanel({ s }: { s: Sandbox }) {
     setChosen(store.value.length - 1);
   };
   useEffect(() => {
-    if (usable && store.value.length === 0) add();
+    if (usable) void openShells(s.id);
   }, [s.id, usable]);
   const at = Math.min(chosen, shells.length - 1);
   const current = shells[at];

@@ -1,13 +1,13 @@
 // The timeline of a sandbox: every event on one clock, live or replayed, and the sandbox as it was.
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { after, at, headline, kind, kinds, type Kind } from "../lib/events";
+import { after, at, headline, indexOfSeq, kind, kinds, landmark, type Kind } from "../lib/events";
 import { feedOf, lineHas, type Feed } from "../lib/feed";
 import { clock, count, local, plural, utc, visible } from "../lib/format";
 import { place, setParams } from "../lib/router";
 import { useStore } from "../lib/store";
 import type { Line, Sandbox } from "../lib/types";
 import { Icon } from "../ui/icons";
-import { Button, copyText, Empty, Loading } from "../ui/parts";
+import { Button, copyText, Empty, Loading, toast } from "../ui/parts";
 import { colourOf, Scrubber } from "../ui/scrubber";
 import { VirtualList } from "../ui/virtual";
 import { EventDetail } from "./event-detail";
@@ -16,6 +16,7 @@ import { Moment } from "./moment";
 const ROW = 28;
 const SPEEDS = [0.5, 1, 2, 4, 8, 16];
 const IDLE_MS = 1500;
+const jumps: Partial<Record<Kind, string>> = { command: "command", file: "file change", llm: "model call", trust: "deduction" };
 const QUIET: Kind[] = ["terminal", "process", "ledger"];
 
 /** Indices of the lines that a choice of kinds and words leaves; grows with the feed. */
@@ -26,12 +27,13 @@ class Filtered {
     private feed: Feed,
     private show: Set<Kind>,
     private needles: string[],
+    private session: string | null,
   ) {}
   grow(): number[] {
     const lines = this.feed.lines;
     for (; this.upto < lines.length; this.upto++) {
       const l = lines[this.upto]!;
-      if (this.show.has(kind(l)) && (this.needles.length === 0 || lineHas(l, this.needles))) this.at.push(this.upto);
+      if (this.show.has(kind(l)) && (this.session === null || l.session === this.session) && (this.needles.length === 0 || lineHas(l, this.needles))) this.at.push(this.upto);
     }
     return this.at;
   }
@@ -87,7 +89,7 @@ function Controls(p: {
       <span class="dim small">Next</span>
       {(["command", "file", "llm", "trust"] as Kind[]).map((k) => (
         <Button key={k} kind="quiet" class="small" onClick={() => p.jump(k)}>
-          {k === "llm" ? "model call" : k === "trust" ? "deduction" : k}
+          {jumps[k]}
         </Button>
       ))}
       <Button kind="quiet" class="icon-only" icon="link" aria-label="Copy a link to this moment" title="Copy a link to this moment" onClick={() => void copyText(`${location.origin}${location.pathname}?t=${(p.nowMs / 1000).toFixed(1)}`)} />
@@ -98,7 +100,13 @@ function Controls(p: {
   );
 }
 
-export function TimelinePanel({ s }: { s: Sandbox }) {
+/** A part of the record: what belongs to one session. */
+export interface Scope {
+  session: string;
+  title: string;
+}
+
+export function TimelinePanel({ s, scope }: { s: Sandbox; scope?: Scope }) {
   const feed = useMemo(() => feedOf(s.id), [s.id]);
   useEffect(() => feed.open(), [feed]);
   const version = useStore(feed.version);
@@ -109,6 +117,8 @@ export function TimelinePanel({ s }: { s: Sandbox }) {
   const [now, setNow] = useState<number | null>(asked !== null && !Number.isNaN(Number(asked)) ? Number(asked) * 1000 : null);
   const [show, setShow] = useState<Set<Kind>>(() => new Set(kinds.map((k) => k.kind).filter((k) => !QUIET.includes(k))));
   const [text, setText] = useState("");
+  const [scoped, setScoped] = useState(true);
+  const session = scope && scoped ? scope.session : null;
   const [chosen, setChosen] = useState<number | null>(null);
   const [playing, setPlaying] = useState(false);
   const [speed, setSpeed] = useState(1);
@@ -127,7 +137,7 @@ export function TimelinePanel({ s }: { s: Sandbox }) {
   const endMs = Math.max(last ? at(last) : 0, alive && feed.epoch ? Date.now() - feed.epoch : 0);
   const nowMs = now ?? endMs;
 
-  const filter = useMemo(() => new Filtered(feed, show, text.toLowerCase().split(/\s+/).filter(Boolean)), [feed, show, text]);
+  const filter = useMemo(() => new Filtered(feed, show, text.toLowerCase().split(/\s+/).filter(Boolean), session), [feed, show, text, session]);
   const list = useMemo(() => filter.grow(), [filter, version]);
   const rows = filter.at;
   void list;
@@ -168,6 +178,7 @@ export function TimelinePanel({ s }: { s: Sandbox }) {
     setView("moment");
   };
   const choose = (i: number) => {
+    answered.current = feed.lines[i]!.seq;
     setChosen(i);
     setNow(at(feed.lines[i]!));
     setPlaying(false);
@@ -178,20 +189,34 @@ export function TimelinePanel({ s }: { s: Sandbox }) {
     setPlaying(!playing);
   };
   const jump = (k: Kind) => {
-    for (let i = after(feed.lines, nowMs); i < feed.lines.length; i++) if (kind(feed.lines[i]!) === k) return choose(i);
+    for (let i = after(feed.lines, nowMs); i < feed.lines.length; i++) if (landmark(feed.lines[i]!, k)) return choose(i);
+    toast(`There is no later ${jumps[k] ?? k}`);
   };
   const stepBy = (by: number) => {
     const i = rows[Math.min(rows.length - 1, Math.max(0, focus + by))];
     if (i !== undefined) choose(i);
   };
 
+  // a link to one event: chosen as soon as it is there
+  const askedSeq = Number(params.get("seq") ?? 0);
+  const answered = useRef(0);
+  useEffect(() => {
+    if (!askedSeq || answered.current === askedSeq) return;
+    const i = indexOfSeq(feed.lines, askedSeq);
+    if (i < 0) return;
+    answered.current = askedSeq;
+    const k = kind(feed.lines[i]!);
+    if (!show.has(k)) setShow(new Set([...show, k]));
+    choose(i);
+  }, [version, askedSeq]);
+
   useEffect(() => {
     if (playing || now === null) return;
-    const t = setTimeout(() => setParams({ t: (now / 1000).toFixed(1) }), 400);
+    const t = setTimeout(() => setParams({ t: (now / 1000).toFixed(1), seq: chosen === null ? null : String(feed.lines[chosen]!.seq) }), 400);
     return () => clearTimeout(t);
-  }, [now, playing]);
+  }, [now, playing, chosen]);
   useEffect(() => {
-    if (now === null && params.has("t") && feed.lines.length) setParams({ t: null });
+    if (now === null && params.has("t") && feed.lines.length) setParams({ t: null, seq: null });
   }, [now]);
 
   const keys = useRef<(e: KeyboardEvent) => void>(() => undefined);
@@ -240,6 +265,11 @@ export function TimelinePanel({ s }: { s: Sandbox }) {
       <div class="halves">
         <div class="card events">
           <div class="filters">
+            {scope && (
+              <label class="check small">
+                <input type="checkbox" checked={scoped} onChange={(e) => setScoped(e.currentTarget.checked)} /> Only what belongs to {visible(scope.title)}
+              </label>
+            )}
             <div class="chips" role="group" aria-label="Kinds of events">
               {kinds.map((k) => (
                 <button
@@ -295,7 +325,7 @@ export function TimelinePanel({ s }: { s: Sandbox }) {
               The event
             </button>
           </div>
-          {view === "event" && line ? <EventDetail feed={feed} line={line} when={<time title={utc(line.ts)}>{visible(local(line.ts))}</time>} /> : <Moment feed={feed} ms={nowMs} />}
+          {view === "event" && line ? <EventDetail feed={feed} line={line} when={<time title={utc(line.ts)}>{visible(local(line.ts))}</time>} /> : <Moment feed={feed} ms={nowMs} budget={s.budget} />}
         </div>
       </div>
     </div>

@@ -1,38 +1,122 @@
-// The trust score of a sandbox: what took points away, with the evidence for it.
+// The trust score of a sandbox: how it moved, what took points away, and the events that prove it.
+import { useEffect, useMemo, useState } from "preact/hooks";
 import { ApiError, get } from "../lib/api";
-import { clock, visible } from "../lib/format";
+import { clock, plural, visible } from "../lib/format";
+import { at, headline, indexOfSeq } from "../lib/events";
+import { feedOf, type Feed } from "../lib/feed";
+import { useStore } from "../lib/store";
 import type { Sandbox } from "../lib/types";
 import { useLoad } from "../lib/use";
-import { Empty, Failure, Loading, Spark, TrustBadge, When } from "../ui/parts";
+import { Chart } from "../ui/chart";
+import { Empty, Failure, Loading, TrustBadge, When } from "../ui/parts";
 
 interface Deduction {
-  id?: string;
-  rule?: string;
-  title?: string;
+  seq: number;
+  at: string;
+  rule: string;
+  severity: string;
+  points: number;
+  score: number;
+  evidence: number[];
+  hits: number;
+  what: string;
+  session?: string | null;
   reason?: string;
-  points?: number;
-  severity?: string;
-  t?: number;
-  ts?: string;
-  at?: string;
-  seq?: number;
-  evidence?: unknown;
 }
 interface Trust {
   score: number | null;
-  trend?: number[] | { score: number }[];
+  band?: string;
+  actions?: { alert_below?: number; critical_below?: number; pause_below?: number };
+  sessions?: { session_id: string; score: number; updated_at: string | null }[];
+  trend?: { at: string; score: number }[];
   deductions?: Deduction[];
 }
 
-const bands: [number, string][] = [
-  [90, "Excellent"],
-  [70, "Good"],
-  [50, "Caution: have a look"],
-  [0, "Alert: somebody should look now"],
-];
+const bands: Record<string, string> = {
+  excellent: "Excellent",
+  good: "Good",
+  caution: "Caution: have a look",
+  warning: "Warning: somebody should look now",
+  critical: "Critical",
+};
+const EVIDENCE_SHOWN = 20;
+
+function Evidence({ d, feed }: { d: Deduction; feed: Feed }) {
+  const link = (seq: number) => `/sandboxes/${feed.id}/timeline?seq=${seq}`;
+  return (
+    <ul class="evidence">
+      {d.evidence.slice(0, EVIDENCE_SHOWN).map((seq) => {
+        const i = indexOfSeq(feed.lines, seq);
+        const line = i < 0 ? undefined : feed.lines[i];
+        return (
+          <li key={seq}>
+            <span class="dim small num">{line ? clock(at(line)) : `#${seq}`}</span>
+            <a class="cut" href={link(seq)}>
+              <code>{line ? headline(line).text : `event ${seq}`}</code>
+            </a>
+            {line && <span class={`chip small ${line.src === "host" ? "info" : ""}`}>{line.src === "host" ? "proof" : "evidence"}</span>}
+          </li>
+        );
+      })}
+      {d.hits > Math.min(d.evidence.length, EVIDENCE_SHOWN) && <li class="dim small">{plural(d.hits, "event")} counted in all</li>}
+    </ul>
+  );
+}
+
+function Row({ d, feed }: { d: Deduction; feed: Feed }) {
+  const [open, setOpen] = useState(false);
+  return (
+    <li>
+      <strong class={`num points ${d.points >= 20 ? "bad-text" : "warn-text"}`}>−{Math.abs(d.points)}</strong>
+      <div class="grow">
+        <strong class="wrap">{visible(d.what || d.rule)}</strong>
+        <span class="sub">
+          <code>{visible(d.rule)}</code>
+          <span>{visible(d.severity)}</span>
+          <span>{d.score} left</span>
+        </span>
+        {d.reason && <p class="dim small reason">{visible(d.reason)}</p>}
+        <button type="button" class="as-link small" aria-expanded={open} onClick={() => setOpen(!open)}>
+          {open ? "Hide the evidence" : `Evidence: ${plural(d.evidence.length, "event")}`}
+        </button>
+        {open && <Evidence d={d} feed={feed} />}
+      </div>
+      <a class="small nowrap" href={`/sandboxes/${feed.id}/timeline?seq=${d.seq}`}>
+        <When at={d.at} />
+      </a>
+    </li>
+  );
+}
 
 export function SandboxTrustPanel({ s }: { s: Sandbox }) {
-  const loaded = useLoad((signal) => get<Trust>(`/v1/sandboxes/${s.id}/trust`, undefined, signal), [s.id, s.status], s.status === "running" ? 10_000 : 0);
+  const feed = useMemo(() => feedOf(s.id), [s.id]);
+  useEffect(() => feed.open(), [feed]);
+  useStore(feed.version);
+  const told = feed.sums.deductions.length;
+  const loaded = useLoad((signal) => get<Trust>(`/v1/sandboxes/${s.id}/trust`, undefined, signal), [s.id], s.status === "running" ? 10_000 : 0);
+  useEffect(() => {
+    if (loaded.data && told > (loaded.data.deductions?.length ?? 0)) loaded.reload();
+  }, [told]);
+  const t = loaded.data;
+  const data = useMemo(() => {
+    const trend = t?.trend ?? [];
+    const times: number[] = [];
+    const scores: number[] = [];
+    for (const p of trend) {
+      const x = Date.parse(p.at) / 1000;
+      if (scores.length) {
+        times.push(x);
+        scores.push(scores[scores.length - 1]!); // a step: nothing moves between
+      }
+      times.push(x);
+      scores.push(p.score);
+    }
+    if (scores.length) {
+      times.push((s.stopped_at ? Date.parse(s.stopped_at) : Date.now()) / 1000);
+      scores.push(scores[scores.length - 1]!);
+    }
+    return [times, scores];
+  }, [t]);
   if (loaded.error)
     return loaded.error instanceof ApiError && loaded.error.absent ? (
       <Empty icon="shield" title="This server scores no trust">
@@ -41,46 +125,42 @@ export function SandboxTrustPanel({ s }: { s: Sandbox }) {
     ) : (
       <Failure error={loaded.error} retry={loaded.reload} />
     );
-  const t = loaded.data;
   if (!t) return <Loading what="trust" />;
-  const trend = (t.trend ?? []).map((p) => (typeof p === "number" ? p : p.score));
-  const deductions = t.deductions ?? [];
+  const deductions = [...(t.deductions ?? [])].reverse();
   return (
     <div class="stack">
       <div class="card in row wrap-row trust-head">
         <span class="big-trust">
           <TrustBadge score={t.score} />
         </span>
-        <span>
-          <strong>{t.score === null ? "Not scored yet" : bands.find(([from]) => t.score! >= from)![1]}</strong>
-          <span class="sub">of 100; every deduction has its evidence in the record</span>
+        <span class="grow">
+          <strong>{t.score === null ? "Not scored yet" : (bands[t.band ?? ""] ?? t.band ?? "")}</strong>
+          <span class="sub">of 100; every deduction names the events that caused it</span>
         </span>
-        <span class="grow" />
-        {trend.length > 1 && <Spark values={trend} label="Score over time" width={160} height={36} />}
+        {t.actions && (
+          <span class="dim small">
+            alert below {t.actions.alert_below ?? "–"}, critical below {t.actions.critical_below ?? "–"}, pause below {t.actions.pause_below ?? "–"}
+          </span>
+        )}
       </div>
+      {data[0]!.length > 2 && (
+        <div class="card in">
+          <Chart title="Score over time" data={data} min={0} max={104} height={130} span={30} series={[{ label: "score", colour: "--accent", fill: true, format: (v) => String(Math.round(v)) }]} />
+        </div>
+      )}
       {deductions.length === 0 ? (
-        <Empty icon="check" title="Nothing took points away" />
+        <Empty icon="check" title="Nothing took points away">
+          <p>Edits, tests, installs from known registries and git cost nothing. What does is listed here with the events that show it.</p>
+        </Empty>
       ) : (
         <div class="card">
           <header>
             <h2>Deductions</h2>
+            <span class="dim">{deductions.length}, newest first</span>
           </header>
           <ul class="plain-list deductions">
-            {deductions.map((d, i) => (
-              <li key={d.id ?? i}>
-                <strong class="num bad-text">−{Math.abs(d.points ?? 0)}</strong>
-                <span class="grow">
-                  <strong>{visible(d.title ?? d.rule ?? "deduction")}</strong>
-                  {d.reason && <span class="sub">{visible(d.reason)}</span>}
-                  {d.evidence !== undefined && (
-                    <details>
-                      <summary class="dim small">Evidence</summary>
-                      <pre class="value" tabIndex={0}>{JSON.stringify(d.evidence, (_k, x: unknown) => (typeof x === "string" ? visible(x) : x), 2)}</pre>
-                    </details>
-                  )}
-                </span>
-                {typeof d.t === "number" ? <a href={`/sandboxes/${s.id}/timeline?t=${(d.t / 1e9).toFixed(1)}`}>{clock(d.t / 1e6)}</a> : <When at={d.at ?? d.ts} />}
-              </li>
+            {deductions.map((d) => (
+              <Row key={d.seq} d={d} feed={feed} />
             ))}
           </ul>
         </div>

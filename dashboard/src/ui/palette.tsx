@@ -33,6 +33,7 @@ function commands(pages: { href: string; title: string; icon: string }[]): Comma
   list.push(
     { title: "API keys", hint: "account", icon: "key", run: () => go("/account/keys") },
     { title: "Secrets", hint: "account", icon: "key", run: () => go("/account/secrets") },
+    { title: "Notifications and channels", hint: "account", icon: "bell", run: () => go("/notifications") },
     { title: "Approve a device", hint: "account", icon: "check", run: () => go("/device") },
     { title: "Keyboard shortcuts", hint: "help", icon: "list", run: () => go("/shortcuts") },
     { title: "Light colours", hint: "theme", icon: "sun", run: () => setTheme("light") },

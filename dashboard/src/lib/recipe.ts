@@ -20,6 +20,7 @@ export interface Recipe {
   init_script: string;
   env: [string, string][];
   secrets: string[];
+  agents: string[];
 }
 
 export const emptyRecipe: Recipe = {
@@ -39,6 +40,7 @@ export const emptyRecipe: Recipe = {
   init_script: "",
   env: [],
   secrets: [],
+  agents: [],
 };
 
 export function configOf(s: Sandbox): Recipe {
@@ -58,6 +60,7 @@ export function configOf(s: Sandbox): Recipe {
     repo_branch: s.repo_branch ?? "",
     init_script: s.init_script ?? "",
     secrets: s.secrets ?? [],
+    agents: s.agents ?? [],
   };
 }
 
@@ -94,13 +97,19 @@ export function bodyOf(r: Recipe): Record<string, unknown> {
   if (r.init_script) body["init_script"] = r.init_script;
   if (r.env.length) body["env"] = Object.fromEntries(r.env);
   if (r.secrets.length) body["secrets"] = r.secrets;
+  if (r.agents.length) body["agents"] = r.agents;
   return body;
+}
+
+/** With agents it is a template of its own, made when it is first wanted. */
+function templateOf(r: Recipe): string {
+  return [r.template, ...r.agents].join("+");
 }
 
 /** `caged run` where flags say it all, else `caged up` with the file beside it. */
 export function commandOf(r: Recipe): string {
   if (r.init_script || r.repo_branch || r.repo_commit || r.denylist.length) return r.name ? `caged up --name ${shellWord(r.name)}` : "caged up";
-  const words = ["caged", "run", "--template", shellWord(r.template)];
+  const words = ["caged", "run", "--template", shellWord(templateOf(r))];
   const flag = (name: string, value: string | number) => value && words.push(`--${name}`, shellWord(String(value)));
   flag("name", r.name);
   flag("cpus", r.cpus);
@@ -117,7 +126,7 @@ export function commandOf(r: Recipe): string {
 }
 
 export function yamlOf(r: Recipe): string {
-  const lines = [`template: ${yamlText(r.template)}`];
+  const lines = [`template: ${yamlText(templateOf(r))}`];
   if (r.cpus || r.memory_mb || r.disk_gb) {
     lines.push("resources:");
     if (r.cpus) lines.push(`  cpu: ${r.cpus}`);

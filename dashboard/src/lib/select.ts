@@ -7,12 +7,17 @@ export function ended(s: Sandbox): boolean {
   return s.status === "destroyed";
 }
 
+/** The agent that works there where one is known, else what it is made of. */
+export function kindOfWork(s: Sandbox): string {
+  return s.agent_type ?? [s.template, ...(s.agents ?? [])].join(" + ");
+}
+
 export function filterSandboxes(all: Sandbox[], text: string, show: string): Sandbox[] {
   const words = text.toLowerCase().split(/\s+/).filter(Boolean);
   return all.filter((s) => {
     if (show === "live" && ended(s)) return false;
     if (show === "ended" && !ended(s)) return false;
-    const hay = [s.id, s.name, s.template, s.repo_url, s.repo_branch, s.agent_type, s.status].filter(Boolean).join(" ").toLowerCase();
+    const hay = [s.id, s.name, s.template, s.repo_url, s.repo_branch, s.agent_type, ...(s.agents ?? []), s.status].filter(Boolean).join(" ").toLowerCase();
     return words.every((w) => hay.includes(w));
   });
 }

@@ -1,4 +1,5 @@
 // What the sandboxes of an account add up to. Pure.
+import { kindOfWork } from "./select";
 import type { Sandbox } from "./types";
 
 export interface AccountSums {
@@ -7,6 +8,7 @@ export interface AccountSums {
   machine: number;
   hourly: number;
   running: number;
+  byWork: { name: string; sandboxes: number; machine: number; models: number }[];
   byDay: { day: string; machine: number; models: number }[];
 }
 
@@ -20,7 +22,8 @@ function dayOf(ms: number): string {
 export function accountSums(all: Sandbox[], days: number, now: number): AccountSums {
   const byDay = new Map<string, { machine: number; models: number }>();
   for (let i = days - 1; i >= 0; i--) byDay.set(dayOf(now - i * DAY_MS), { machine: 0, models: 0 });
-  const out: AccountSums = { total: 0, models: 0, machine: 0, hourly: 0, running: 0, byDay: [] };
+  const out: AccountSums = { total: 0, models: 0, machine: 0, hourly: 0, running: 0, byWork: [], byDay: [] };
+  const byWork = new Map<string, AccountSums["byWork"][number]>();
   for (const s of all) {
     if (s.status === "running") {
       out.running++;
@@ -31,10 +34,17 @@ export function accountSums(all: Sandbox[], days: number, now: number): AccountS
     if (!slot) continue;
     slot.machine += s.cost;
     slot.models += s.llm_cost;
+    const name = kindOfWork(s);
+    const w = byWork.get(name) ?? { name, sandboxes: 0, machine: 0, models: 0 };
+    byWork.set(name, w);
+    w.sandboxes++;
+    w.machine += s.cost;
+    w.models += s.llm_cost;
     out.machine += s.cost;
     out.models += s.llm_cost;
   }
   out.total = out.machine + out.models;
+  out.byWork = [...byWork.values()].sort((a, b) => b.machine + b.models - a.machine - a.models);
   out.byDay = [...byDay].map(([day, v]) => ({ day, ...v }));
   return out;
 }

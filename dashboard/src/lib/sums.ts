@@ -78,6 +78,7 @@ export interface Running {
 const FILES_MAX = 5000;
 const HOSTS_MAX = 2000;
 const DEDUCTIONS_MAX = 2000;
+const CHANGED_MAX = 200;
 
 function numbers(v: unknown): Record<string, number> {
   const out: Record<string, number> = {};
@@ -90,6 +91,10 @@ export class Sums {
   /** Model spending after each call: ms, nano-dollars in all. */
   spending: [number, number][] = [];
   llmNusd = 0;
+  /** What calls cost before these files of the work changed: each call's price, shared among what changed before the next. */
+  private byFile = new Map<string, number>();
+  private unshared = 0;
+  private changed = new Set<string>();
   connections = new Map<string, Connection>();
   private conns = new Map<number, Connection>();
   files = new Map<string, FileTouched>();
@@ -164,6 +169,10 @@ export class Sums {
     c.provider = str(d["provider"]) || c.provider;
     c.api = str(d["api"]) || c.api;
     if (d["event"] === "open") {
+      if (this.share(this.byFile)) {
+        this.unshared = 0;
+        this.changed.clear();
+      }
       c.requestBlob = str(d["request_blob"]);
       c.messages = num(d["messages"]);
       return;
@@ -182,6 +191,7 @@ export class Sums {
     c.replyBlob = str(d["reply_blob"]);
     if (c.nusd) {
       this.llmNusd += c.nusd;
+      this.unshared += c.nusd;
       this.spending.push([at(line), this.llmNusd]);
     }
   }
@@ -229,6 +239,21 @@ export class Sums {
     }
   }
 
+  /** Gives what was spent since the last changes to the files that changed now; nothing changed: it waits. */
+  private share(to: Map<string, number>): boolean {
+    if (!this.changed.size || !this.unshared) return false;
+    const each = this.unshared / this.changed.size;
+    for (const path of this.changed) to.set(path, (to.get(path) ?? 0) + each);
+    return true;
+  }
+
+  /** Nano-dollars by file, as if the next call began now. */
+  fileCosts(): Map<string, number> {
+    const costs = new Map(this.byFile);
+    this.share(costs);
+    return costs;
+  }
+
   private file(line: Line, d: Record<string, unknown>): void {
     const op = str(d["op"]);
     if (op === "read" || op === "pack") return;
@@ -241,6 +266,8 @@ export class Sums {
         f.gone = gone;
       } else if (this.files.size < FILES_MAX) this.files.set(path, { path, op, count: 1, lastMs: at(line), gone, by: str(d["comm"]) });
     };
+    const target = op === "rename" ? str(d["to"]) : str(d["path"]);
+    if (this.unshared && /^\/workspace\/(?!\.git\/)/.test(target) && op !== "mkdir" && op !== "chmod" && this.changed.size < CHANGED_MAX) this.changed.add(target);
     touch(str(d["path"]), op === "delete" || op === "rmdir" || op === "rename");
     if (d["to"] && op !== "symlink") touch(str(d["to"]), false);
   }

@@ -29,6 +29,8 @@ export interface Sandbox {
   percent?: number;
   trust_score?: number | null;
   agent_type?: string | null;
+  /** Coding agents that are in it. */
+  agents?: string[];
   isolation: { vmm: string; accel: string | null; rootless: boolean; started_from?: string; warnings: string[] };
   init?: { status: string; exit_code?: number; output_tail?: string };
   error?: { code: string; text: string; console?: string };

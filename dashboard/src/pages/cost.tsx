@@ -2,6 +2,7 @@
 import { useMemo, useState } from "preact/hooks";
 import { price, usd, visible } from "../lib/format";
 import { listError, refresh, sandboxes } from "../lib/live";
+import { kindOfWork } from "../lib/select";
 import { accountSums } from "../lib/spend";
 import { useStore } from "../lib/store";
 import { useTitle } from "../lib/use";
@@ -90,6 +91,35 @@ export function CostPage() {
       </div>
       <div class="card">
         <header>
+          <h2>By agent</h2>
+        </header>
+        <div class="table-wrap">
+          <table class="table">
+            <thead>
+              <tr>
+                <th>Agent, or what it is made of</th>
+                <th class="right">Sandboxes</th>
+                <th class="right hide-s">Models</th>
+                <th class="right hide-s">Machine</th>
+                <th class="right">Together</th>
+              </tr>
+            </thead>
+            <tbody>
+              {sums.byWork.slice(0, SHOWN).map((w) => (
+                <tr key={w.name}>
+                  <td class="wrap">{visible(w.name)}</td>
+                  <td class="right num">{w.sandboxes}</td>
+                  <td class="right num hide-s">{price(w.models)}</td>
+                  <td class="right num hide-s">{price(w.machine)}</td>
+                  <td class="right num">{price(w.models + w.machine)}</td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </div>
+      </div>
+      <div class="card">
+        <header>
           <h2>Dearest sandboxes</h2>
         </header>
         <div class="table-wrap">
@@ -110,7 +140,7 @@ export function CostPage() {
                     <a class="row-link" href={`/sandboxes/${s.id}/cost`}>
                       {visible(s.name ?? s.id)}
                     </a>
-                    <span class="sub">{visible(s.agent_type ?? s.template)}</span>
+                    <span class="sub">{visible(kindOfWork(s))}</span>
                   </td>
                   <td>
                     <StatusChip status={s.status} />

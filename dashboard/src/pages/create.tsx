@@ -11,6 +11,12 @@ import { Icon } from "../ui/icons";
 import { Button, Code, Failure, Field, Loading } from "../ui/parts";
 import { checkRecipe, parseEnv } from "../lib/check";
 
+interface AgentProfile {
+  name: string;
+  description: string;
+  needs?: string | null;
+}
+
 function Templates({ list, value, choose }: { list: Template[]; value: string; choose: (name: string) => void }) {
   return (
     <fieldset class="templates">
@@ -36,6 +42,7 @@ export function CreatePage() {
   useTitle("New sandbox");
   const templates = useLoad((signal) => get<Template[]>("/v1/templates", undefined, signal), []);
   const secrets = useLoad((signal) => get<Secret[]>("/v1/secrets", undefined, signal).catch(() => [] as Secret[]), []);
+  const agents = useLoad((signal) => get<AgentProfile[]>("/v1/agents", undefined, signal).catch(() => [] as AgentProfile[]), []);
   const [r, set] = useState<Recipe>({ ...emptyRecipe });
   const [env, setEnv] = useState("");
   const [hosts, setHosts] = useState("");
@@ -81,6 +88,20 @@ export function CreatePage() {
         >
           <div class="in stack">
             <Templates list={templates.data} value={r.template} choose={(template) => change({ template })} />
+            {!!agents.data?.length && (
+              <fieldset class="templates">
+                <legend>Agents in it</legend>
+                {agents.data
+                  .filter((a) => a.name !== "custom")
+                  .map((a) => (
+                    <label key={a.name} class="check" title={visible(a.needs ? `${a.description}; needs ${a.needs} in the template` : a.description)}>
+                      <input type="checkbox" checked={r.agents.includes(a.name)} onChange={(e) => change({ agents: e.currentTarget.checked ? [...r.agents, a.name] : r.agents.filter((n) => n !== a.name) })} />
+                      <code>{visible(a.name)}</code>
+                      {a.needs && <span class="dim small cut">needs {visible(a.needs)}</span>}
+                    </label>
+                  ))}
+              </fieldset>
+            )}
             <Field label="Name" hint="For you; the id is made by the server" error={wrong["name"]}>
               {(id) => <input id={id} value={r.name} placeholder="none" onInput={(e) => change({ name: e.currentTarget.value })} />}
             </Field>

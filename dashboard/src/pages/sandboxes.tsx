@@ -4,7 +4,7 @@ import { send } from "../lib/api";
 import { plural, utc, visible } from "../lib/format";
 import { activity, listError, refresh, sandboxes } from "../lib/live";
 import { go, place, setParams } from "../lib/router";
-import { filterSandboxes, sortSandboxes, type SortKey } from "../lib/select";
+import { filterSandboxes, kindOfWork, sortSandboxes, type SortKey } from "../lib/select";
 import { useStore } from "../lib/store";
 import type { Sandbox } from "../lib/types";
 import { useTitle } from "../lib/use";
@@ -78,7 +78,7 @@ function Row({ s, chosen, choose }: { s: Sandbox; chosen: boolean; choose: (on: 
         </a>
         <span class="sub">
           {s.name && <code>{s.id}</code>}
-          <span>{visible(s.agent_type ?? s.template)}</span>
+          <span>{visible(kindOfWork(s))}</span>
           {repo && <span class="repo">{visible(repo)}</span>}
         </span>
       </td>

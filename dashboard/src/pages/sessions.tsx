@@ -4,6 +4,7 @@ import { useState } from "preact/hooks";
 import { ApiError, get } from "../lib/api";
 import { count, duration, plural, price, tokens, visible } from "../lib/format";
 import { sandboxes } from "../lib/live";
+import { kindOfWork } from "../lib/select";
 import { useStore } from "../lib/store";
 import type { Sandbox } from "../lib/types";
 import { useLoad, useTitle } from "../lib/use";
@@ -67,7 +68,7 @@ function Fallback({ why }: { why: string }) {
                   <a class="row-link" href={`/sandboxes/${s.id}/timeline`}>
                     {visible(s.name ?? s.id)}
                   </a>
-                  <span class="sub">{visible(s.agent_type ?? s.template)}</span>
+                  <span class="sub">{visible(kindOfWork(s))}</span>
                 </td>
                 <td>
                   <StatusChip status={s.status} />

@@ -14,6 +14,7 @@ import { CallTable } from "./event-detail";
 
 const BURN_WINDOW_MS = 600_000;
 const CALLS_SHOWN = 200;
+const FILES_SHOWN = 12;
 
 function BudgetDialog({ s, close }: { s: Sandbox; close: () => void }) {
   const [value, setValue] = useState(s.budget ? String(s.budget) : "");
@@ -149,6 +150,7 @@ export function SpendingPanel({ s }: { s: Sandbox }) {
     m.tokens += c.tokensIn + c.tokensOut;
     byModel.set(c.model || c.api, m);
   }
+  const byFile = [...sums.fileCosts()].sort((a, b) => b[1] - a[1]).slice(0, FILES_SHOWN);
   return (
     <div class="stack">
       <div class="card tiles-card">
@@ -212,6 +214,24 @@ export function SpendingPanel({ s }: { s: Sandbox }) {
                 </tbody>
               </table>
             </div>
+            {byFile.length > 0 && (
+              <div class="card in">
+                <h3>By file changed</h3>
+                <table class="table tight">
+                  <tbody>
+                    {byFile.map(([path, n]) => (
+                      <tr key={path}>
+                        <td class="wrap">
+                          <code>{visible(path.replace(/^\/workspace\//, ""))}</code>
+                        </td>
+                        <td class="right num">{nusd(n)}</td>
+                      </tr>
+                    ))}
+                  </tbody>
+                </table>
+                <p class="dim small">What calls cost before these files changed, in equal parts.</p>
+              </div>
+            )}
           </div>
           <Calls calls={calls} id={s.id} />
         </>

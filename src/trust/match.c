@@ -445,8 +445,8 @@ static bool network_matches(struct look *l, const struct cg_condition *c)
     const char *name = cg_event_text(l->e, "name");
     const char *address = cg_event_text(l->e, "address");
     int64_t port = cg_event_int(l->e, "port", 0);
-    if (cg_streq(address, "172.30.0.1"))
-        name = "host.caged.internal"; /* the gateway and what the operator forwards */
+    if (cg_streq(address, "172.30.0.1") || cg_streq(address, "172.30.1.1"))
+        name = "host.caged.internal"; /* what the operator forwards, and the gateway to models */
     if (!text_fits(&c->list[CG_L_EVENT], cg_event_text(l->e, "event")) ||
         !text_fits(&c->list[CG_L_VERDICT], cg_event_text(l->e, "verdict")) ||
         !host_fits(l, &c->list[CG_L_HOST], name, address))

@@ -22,6 +22,7 @@ const kindOf: Record<string, Kind> = {
   command: "command",
   terminal: "terminal",
   file_op: "file",
+  content: "file",
   network: "network",
   dns: "network",
   port: "network",
@@ -166,7 +167,7 @@ export function landmark(line: Line, k: Kind): boolean {
   if (k === "trust") return d["event"] === "deduction";
   if (k === "llm") return d["event"] === "open";
   if (k === "command") return d["phase"] === "start";
-  if (k === "file") return d["op"] !== "read" && d["op"] !== "pack";
+  if (k === "file") return line.type === "file_op" && d["op"] !== "read" && d["op"] !== "pack";
   return true;
 }
 
@@ -185,6 +186,7 @@ export function indexOfSeq(lines: Line[], seq: number): number {
 function system(type: string, d: Data): Headline {
   if (type === "lifecycle") return { text: `sandbox ${cut(str(d["event"])).replace(/_/g, " ")}`, more: cut(str(d["reason"])) || (d["boot_ms"] ? `${num(d["boot_ms"])} ms` : ""), tone: "plain" };
   if (type === "session") return { text: `session ${cut(str(d["event"]))}: ${cut(str(d["agent_type"]) || str(d["kind"]) || "agent")}`, more: cut(str(d["reason"]) || str(d["how"])), tone: "plain" };
+  if (type === "content") return { text: `kept ${cut(str(d["path"]))}`, more: d["skipped"] ? `not its text: ${cut(str(d["skipped"]))}` : bytes(num(d["size"])), tone: "plain" };
   if (type === "gap") return { text: `something is missing here: ${cut(str(d["reason"])).replace(/_/g, " ")}`, more: cut(JSON.stringify(d["lost"] ?? "")), tone: "warn" };
   if (type === "error") return { text: cut(str(d["text"])) || "error", more: cut(str(d["code"])), tone: "bad" };
   const own = str(d["event"]) || str(d["tool"]) || str(d["title"]) || str(d["text"]);

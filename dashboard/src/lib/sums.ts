@@ -69,6 +69,13 @@ export interface Lookup {
   lastMs: number;
 }
 
+export interface Version {
+  ms: number;
+  /** Name of the content; empty: it was too large, or no text. */
+  blob: string;
+  skipped: string;
+}
+
 export interface Running {
   id: string;
   text: string;
@@ -79,6 +86,7 @@ const FILES_MAX = 5000;
 const HOSTS_MAX = 2000;
 const DEDUCTIONS_MAX = 2000;
 const CHANGED_MAX = 200;
+const VERSIONS_MAX = 500;
 
 function numbers(v: unknown): Record<string, number> {
   const out: Record<string, number> = {};
@@ -98,6 +106,8 @@ export class Sums {
   connections = new Map<string, Connection>();
   private conns = new Map<number, Connection>();
   files = new Map<string, FileTouched>();
+  /** What files held, as far as the record keeps it: versions by path, oldest first. */
+  contents = new Map<string, Version[]>();
   running = new Map<string, Running>();
   lookups = new Map<string, Lookup>();
   /** Machine time, in nano-dollars. */
@@ -130,6 +140,9 @@ export class Sums {
         break;
       case "file_op":
         this.file(line, d);
+        break;
+      case "content":
+        this.content(line, d);
         break;
       case "cost":
         this.cost(d);
@@ -194,6 +207,17 @@ export class Sums {
       this.unshared += c.nusd;
       this.spending.push([at(line), this.llmNusd]);
     }
+  }
+
+  private content(line: Line, d: Record<string, unknown>): void {
+    const path = str(d["path"]);
+    let list = this.contents.get(path);
+    if (!list) {
+      if (this.contents.size >= FILES_MAX) return;
+      this.contents.set(path, (list = []));
+    }
+    const blob = str(d["blob"]);
+    if (list.length < VERSIONS_MAX && (!blob || blob !== list[list.length - 1]?.blob)) list.push({ ms: at(line), blob, skipped: str(d["skipped"]) });
   }
 
   private trust(line: Line, d: Record<string, unknown>): void {

@@ -5,11 +5,12 @@ import { after, at, str } from "../lib/events";
 import type { Feed } from "../lib/feed";
 import { clock, nusd, plural, visible } from "../lib/format";
 import { useStore } from "../lib/store";
-import { Sums, type Call, type FileTouched } from "../lib/sums";
+import { Sums, type Call, type FileTouched, type Version } from "../lib/sums";
 import { newTerminal, openTerminal, termTheme } from "../lib/terminals";
 import { shown } from "../lib/theme";
 import { BudgetBar, Empty, TrustBadge } from "../ui/parts";
 import { Conversation } from "./conversation";
+import { FileThen } from "./file-then";
 
 const REPLAYED_MAX = 2 << 20;
 const FILES_SHOWN = 8;
@@ -128,8 +129,9 @@ export function byFolder(files: FileTouched[]): { folder: string; lastMs: number
     .sort((a, b) => b.lastMs - a.lastMs);
 }
 
-function Files({ files, ms }: { files: FileTouched[]; ms: number }) {
+function Files({ files, ms, sums, id }: { files: FileTouched[]; ms: number; sums: Sums; id: string }) {
   const [all, setAll] = useState(false);
+  const [open, setOpen] = useState<{ path: string; versions: Version[] } | null>(null);
   const folders = byFolder(files);
   const shown = all ? folders : folders.slice(0, FOLDERS_SHOWN);
   return (
@@ -147,6 +149,11 @@ function Files({ files, ms }: { files: FileTouched[]; ms: number }) {
                   <code class={`grow cut ${f.gone ? "gone" : ""}`} title={visible(f.path)}>
                     {visible(f.path.slice(f.path.lastIndexOf("/") + 1))}
                   </code>
+                  {sums.contents.has(f.path) && (
+                    <button type="button" class="as-link small" aria-label={`See ${visible(f.path)} then`} onClick={() => setOpen({ path: f.path, versions: [...sums.contents.get(f.path)!] })}>
+                      see it
+                    </button>
+                  )}
                   <span class="dim small num">{clock(f.lastMs)}</span>
                 </li>
               ))}
@@ -160,6 +167,7 @@ function Files({ files, ms }: { files: FileTouched[]; ms: number }) {
           All {plural(files.length, "file")}
         </button>
       )}
+      {open && <FileThen sandbox={id} path={open.path} versions={open.versions} close={() => setOpen(null)} />}
     </>
   );
 }
@@ -292,7 +300,7 @@ export function Moment({ feed, ms, budget }: { feed: Feed; ms: number; budget?: 
         <header>
           <h3>Files touched</h3>
         </header>
-        {files.length ? <Files files={files} ms={ms} /> : <Empty icon="file" title="None yet" />}
+        {files.length ? <Files files={files} ms={ms} sums={sums} id={feed.id} /> : <Empty icon="file" title="None yet" />}
       </section>
     </div>
   );

@@ -1,6 +1,7 @@
 // The timeline of a sandbox: every event on one clock, live or replayed, and the sandbox as it was.
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { after, at, headline, indexOfSeq, kind, kinds, landmark, type Kind } from "../lib/events";
+import { forkFrom, forkOf } from "../lib/fork";
 import { feedOf, lineHas, type Feed } from "../lib/feed";
 import { clock, count, local, plural, utc, visible } from "../lib/format";
 import { place, setParams } from "../lib/router";
@@ -65,6 +66,7 @@ function Controls(p: {
   setSkip: (on: boolean) => void;
   toEnd: () => void;
   jump: (what: Kind) => void;
+  fork: () => void;
 }) {
   return (
     <div class="controls">
@@ -93,6 +95,7 @@ function Controls(p: {
         </Button>
       ))}
       <Button kind="quiet" class="icon-only" icon="link" aria-label="Copy a link to this moment" title="Copy a link to this moment" onClick={() => void copyText(`${location.origin}${location.pathname}?t=${(p.nowMs / 1000).toFixed(1)}`)} />
+      <Button kind="quiet" class="icon-only" icon="fork" aria-label="Fork from here" title="Fork from here" onClick={p.fork} />
       <Button class="small" aria-pressed={p.live} onClick={p.toEnd}>
         {p.ended ? "To the end" : "Follow live"}
       </Button>
@@ -260,6 +263,7 @@ export function TimelinePanel({ s, scope }: { s: Sandbox; scope?: Scope }) {
             setNow(null);
           }}
           jump={jump}
+          fork={() => void (now === null && (s.status === "running" || s.status === "paused") ? forkOf(s) : forkFrom(s, feed.epoch + nowMs))}
         />
       </div>
       <div class="halves">

@@ -1,27 +1,12 @@
-// What the guest uses, sampled while this page is open.
-import { useEffect, useState } from "preact/hooks";
-import { get } from "../lib/api";
+// What the guest uses: the samples that were taken since a page of this sandbox was opened.
 import { bytes, count, duration } from "../lib/format";
-import type { Sandbox, WardenStatus } from "../lib/types";
-import { useLoad } from "../lib/use";
+import { sampledOf } from "../lib/samples";
+import { useStore } from "../lib/store";
+import type { Sandbox } from "../lib/types";
 import { Chart } from "../ui/chart";
 import { Empty, Failure, Loading } from "../ui/parts";
 
-const EVERY_MS = 2000;
-const KEPT = 900;
 const SPAN = 120; // seconds that a chart shows at least
-
-interface Sample {
-  at: number;
-  cpu: number;
-  mem: number;
-  disk: number;
-  procs: number;
-  out: number;
-  in: number;
-}
-// per sandbox, so that coming back finds what was seen before
-const kept = new Map<string, Sample[]>();
 
 function percent(v: number): string {
   return `${v.toFixed(0)} %`;
@@ -31,28 +16,14 @@ function mb(v: number): string {
 }
 
 export function MetricsPanel({ s }: { s: Sandbox }) {
-  const usable = s.status === "running";
-  const status = useLoad((signal) => get<WardenStatus>(`/v1/sandboxes/${s.id}/status`, undefined, signal), [s.id, usable], usable ? EVERY_MS : 0);
-  const [samples, setSamples] = useState<Sample[]>(kept.get(s.id) ?? []);
-  const w = status.data;
-  useEffect(() => {
-    const m = w?.metrics;
-    if (!m) return;
-    const next = [
-      ...(kept.get(s.id) ?? []),
-      { at: Date.now() / 1000, cpu: m.cpu_percent, mem: m.memory_used_mb, disk: m.disk_used_mb, procs: m.num_processes, out: w.network?.["bytes_out"] ?? 0, in: w.network?.["bytes_in"] ?? 0 },
-    ].slice(-KEPT);
-    kept.set(s.id, next);
-    setSamples(next);
-  }, [w]);
-  if (!usable && samples.length === 0)
+  const { status: w, samples, error } = useStore(sampledOf(s.id));
+  if (s.status !== "running" && samples.length === 0)
     return (
       <Empty icon="chart" title="Only a running sandbox is measured">
         <p>Start or resume it, and its use of processor, memory and disk appears here.</p>
       </Empty>
     );
-  if (status.error && !w) return <Failure error={status.error} retry={status.reload} />;
-  if (!w) return <Loading what="metrics" />;
+  if (!w) return error ? <Failure error={error} /> : <Loading what="metrics" />;
   const m = w.metrics;
   const times = samples.map((x) => x.at);
   const rate = (key: "in" | "out") => samples.map((x, i) => (i === 0 ? null : Math.max(0, (x[key] - samples[i - 1]![key]) / Math.max(0.5, x.at - samples[i - 1]!.at))));
@@ -106,7 +77,7 @@ export function MetricsPanel({ s }: { s: Sandbox }) {
           />
         </div>
       </div>
-      {m && samples.length < 3 && <p class="dim small center">A sample comes every two seconds while this page is open.</p>}
+      {m && samples.length < 3 && <p class="dim small center">A sample comes every few seconds while a page of this sandbox is open.</p>}
     </div>
   );
 }

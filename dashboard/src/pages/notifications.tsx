@@ -27,6 +27,10 @@ interface Config {
   discord_webhook_hint?: string | null;
   webhook_configured?: boolean;
   webhook_hint?: string | null;
+  webhook_secret_configured?: boolean;
+  webhook_secret_hint?: string | null;
+  /** The operator has set a mail server. */
+  email_possible?: boolean;
 }
 
 const CLEAR = "__clear__";
@@ -57,12 +61,25 @@ function Channels() {
     else next.delete(name);
     void put({ enabled_channels: [...next] }, to ? `${title(name)} is on` : `${title(name)} is off`);
   };
-  const channel = (name: string, field: string | null, hint: string, configured: boolean, shown?: string | null) => (
-    <li key={name} class="channel">
+  const sendTest = async () => {
+    setBusy(true);
+    try {
+      await send("POST", "/v1/notifications/test", {});
+      toast("A test is on its way on every channel that is on");
+    } catch (e) {
+      toast((e as Error).message, "bad");
+    }
+    setBusy(false);
+  };
+  const channel = (name: string, field: string | null, hint: string, configured: boolean, shown?: string | null, off?: string | null) => (
+    <li key={field ?? name} class="channel">
       <label class="check">
-        <input type="checkbox" checked={on.has(name)} disabled={busy} onChange={(e) => toggle(name, e.currentTarget.checked)} />
-        <strong>{title(name)}</strong>
+        {field !== "webhook_secret" && (
+        <input type="checkbox" checked={on.has(name)} disabled={busy || !!off} onChange={(e) => toggle(name, e.currentTarget.checked)} />
+        )}
+        <strong>{field === "webhook_secret" ? "Secret of the webhook" : title(name)}</strong>
         {field && <span class={`chip small ${configured ? "ok" : ""}`}>{configured ? `set ${shown ?? ""}` : "not set"}</span>}
+        {off && <span class="dim small">{off}</span>}
       </label>
       {field && (
         <form
@@ -90,14 +107,18 @@ function Channels() {
   return (
     <div class="card">
       <header>
-        <h2>Channels</h2>
+        <h2 class="grow">Channels</h2>
+        <Button class="small" disabled={busy} onClick={() => void sendTest()}>
+          Send a test
+        </Button>
       </header>
       <ul class="plain-list">
         {channel("in_app", null, "", true)}
-        {channel("email", "email_address", "Address", !!c.email_address, c.email_address)}
+        {channel("email", "email_address", "Address", !!c.email_address, c.email_address, c.email_possible === false ? "the operator has set no mail server" : null)}
         {channel("slack", "slack_webhook_url", "Webhook of Slack", !!c.slack_webhook_configured, c.slack_webhook_hint)}
         {channel("discord", "discord_webhook_url", "Webhook of Discord", !!c.discord_webhook_configured, c.discord_webhook_hint)}
         {c.webhook_configured !== undefined && channel("webhook", "webhook_url", "URL that gets each alert, signed", c.webhook_configured, c.webhook_hint)}
+        {c.webhook_secret_configured !== undefined && channel("webhook", "webhook_secret", "Secret that it is signed with, 16 characters or more", c.webhook_secret_configured, c.webhook_secret_hint)}
       </ul>
     </div>
   );

@@ -3,6 +3,7 @@ import { useEffect, useState } from "preact/hooks";
 import { get, send } from "../lib/api";
 import { duration, visible } from "../lib/format";
 import { putSandbox, refresh, sandboxes } from "../lib/live";
+import { useSampling } from "../lib/samples";
 import { useStore } from "../lib/store";
 import type { Sandbox } from "../lib/types";
 import { useTitle } from "../lib/use";
@@ -162,6 +163,7 @@ export function SandboxPage({ id, tab }: { id: string; tab: string }) {
   const map = useStore(sandboxes);
   const s = map?.get(id);
   const [error, setError] = useState<Error | null>(null);
+  useSampling(s);
   useTitle(s ? visible(s.name ?? s.id) : id);
   useEffect(() => {
     setError(null);

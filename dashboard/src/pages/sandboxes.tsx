@@ -1,13 +1,13 @@
 // The live list of sandboxes.
 import { useMemo, useState } from "preact/hooks";
-import { send } from "../lib/api";
+import { get, send } from "../lib/api";
 import { plural, utc, visible } from "../lib/format";
 import { activity, listError, refresh, sandboxes } from "../lib/live";
 import { go, place, setParams } from "../lib/router";
 import { filterSandboxes, kindOfWork, sortSandboxes, type SortKey } from "../lib/select";
 import { useStore } from "../lib/store";
 import type { Sandbox } from "../lib/types";
-import { useTitle } from "../lib/use";
+import { useLoad, useTitle } from "../lib/use";
 import { Icon } from "../ui/icons";
 import { BudgetBar, Button, Code, confirmed, Empty, Failure, Loading, Spark, StatusChip, toast, TrustBadge, When } from "../ui/parts";
 
@@ -23,6 +23,14 @@ async function destroyAll(list: Sandbox[]): Promise<void> {
 }
 
 export { destroyAll };
+
+async function eachOf(list: Sandbox[], verb: "pause" | "resume", done: string): Promise<void> {
+  const all = await Promise.allSettled(list.map((s) => send("POST", `/v1/sandboxes/${s.id}/${verb}`, {})));
+  const bad = all.find((r): r is PromiseRejectedResult => r.status === "rejected");
+  if (bad) toast((bad.reason as Error).message, "bad");
+  else toast(`${plural(list.length, "sandbox", "sandboxes")} ${done}`);
+  void refresh();
+}
 
 function FirstRun() {
   const [busy, setBusy] = useState(false);
@@ -64,6 +72,18 @@ const columns: { key: SortKey; title: string; class?: string }[] = [
   { key: "created", title: "Age" },
 ];
 
+/** The score, and how it came there where it is not whole. */
+function TrustCell({ s }: { s: Sandbox }) {
+  const fell = typeof s.trust_score === "number" && s.trust_score < 100;
+  const trend = useLoad((signal) => (fell ? get<{ trend?: { score: number }[] }>(`/v1/sandboxes/${s.id}/trust`, undefined, signal).then((t) => (t.trend ?? []).map((p) => p.score)) : Promise.resolve([])), [s.id, s.trust_score]);
+  return (
+    <span class="row">
+      <TrustBadge score={s.trust_score} />
+      {!!trend.data && trend.data.length > 1 && <Spark values={trend.data} top={100} label={`Score over time: ${trend.data.join(", ")}`} width={44} height={16} />}
+    </span>
+  );
+}
+
 function Row({ s, chosen, choose }: { s: Sandbox; chosen: boolean; choose: (on: boolean) => void }) {
   const busy = useStore(activity).get(s.id);
   const repo = s.repo_url ? s.repo_url.replace(/^https?:\/\//, "").replace(/\.git$/, "") : null;
@@ -95,7 +115,7 @@ function Row({ s, chosen, choose }: { s: Sandbox; chosen: boolean; choose: (on: 
         <BudgetBar cost={s.total_cost} budget={s.budget} />
       </td>
       <td class="trust-cell">
-        <TrustBadge score={s.trust_score} />
+        <TrustCell s={s} />
       </td>
       <td class="hide-m dim nowrap">
         {s.cpus} CPU · {s.memory_mb} MB
@@ -157,6 +177,16 @@ export function SandboxesPage() {
           <Button kind="quiet" onClick={() => setChosen(new Set())}>
             Choose none
           </Button>
+          {picked.some((s) => s.status === "running") && (
+            <Button icon="pause" onClick={() => void eachOf(picked.filter((s) => s.status === "running"), "pause", "paused").then(() => setChosen(new Set()))}>
+              Pause
+            </Button>
+          )}
+          {picked.some((s) => s.status === "paused") && (
+            <Button icon="play" onClick={() => void eachOf(picked.filter((s) => s.status === "paused"), "resume", "running again").then(() => setChosen(new Set()))}>
+              Resume
+            </Button>
+          )}
           <Button kind="danger" icon="trash" onClick={() => void destroyAll(picked).then(() => setChosen(new Set()))}>
             Destroy
           </Button>

@@ -33,6 +33,10 @@ const groups: { title: string; keys: [string[], string][] }[] = [
       [["→"], "Five seconds on"],
       [["j"], "Next event of the kinds shown"],
       [["k"], "Event before"],
+      [["Shift", "C"], "Next command"],
+      [["Shift", "F"], "Next file change"],
+      [["Shift", "M"], "Next model call"],
+      [["Shift", "D"], "Next deduction of trust"],
     ],
   },
   {

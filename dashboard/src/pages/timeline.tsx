@@ -18,6 +18,7 @@ const ROW = 28;
 const SPEEDS = [0.5, 1, 2, 4, 8, 16];
 const IDLE_MS = 1500;
 const jumps: Partial<Record<Kind, string>> = { command: "command", file: "file change", llm: "model call", trust: "deduction" };
+const jumpKeys: Record<string, Kind> = { C: "command", F: "file", M: "llm", D: "trust" };
 const QUIET: Kind[] = ["terminal", "process", "ledger"];
 
 /** Indices of the lines that a choice of kinds and words leaves; grows with the feed. */
@@ -231,6 +232,7 @@ export function TimelinePanel({ s, scope }: { s: Sandbox; scope?: Scope }) {
     else if (e.key === "ArrowRight") seek(Math.min(endMs, nowMs + 5000));
     else if (e.key === "j") stepBy(1);
     else if (e.key === "k") stepBy(-1);
+    else if (e.key in jumpKeys) jump(jumpKeys[e.key]!);
     else return;
     e.preventDefault();
   };

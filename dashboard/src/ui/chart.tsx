@@ -55,7 +55,7 @@ export function Chart(p: Props) {
           height: p.height ?? 160,
           legend: { show: false },
           cursor: { y: false, points: { size: 6 } },
-          padding: [10, 8, 0, 0],
+          padding: [10, 26, 0, 0],
           scales: {
             x: {
               // by the data itself: of a single point the library would make a day
@@ -67,7 +67,7 @@ export function Chart(p: Props) {
             },
             y: { range: (_u, lo, hi) => [p.min ?? Math.min(0, lo ?? 0), p.max ?? Math.max(hi ?? 0, 1e-9) * 1.12] },
           },
-          axes: [{ ...axis, values: timeLabels, space: 70 }, { ...axis, size: 64, values: (_u, ticks) => ticks.map((t) => p.series[0]!.format(t)) }],
+          axes: [{ ...axis, values: timeLabels, space: 70, size: 30 }, { ...axis, size: 64, values: (_u, ticks) => ticks.map((t) => p.series[0]!.format(t)) }],
           series: [
             {},
             ...p.series.map((s) => ({

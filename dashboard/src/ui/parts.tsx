@@ -72,8 +72,8 @@ export function BudgetBar({ cost, budget }: { cost: number; budget?: number }) {
   );
 }
 
-export function Spark({ values, label, width = 80, height = 20 }: { values: number[]; label: string; width?: number; height?: number }) {
-  const top = Math.max(1, ...values);
+export function Spark({ values, label, width = 80, height = 20, top: least = 1 }: { values: number[]; label: string; width?: number; height?: number; top?: number }) {
+  const top = Math.max(least, ...values);
   const step = width / Math.max(1, values.length - 1);
   const points = values.map((v, i) => `${(i * step).toFixed(1)},${(height - 1 - (v / top) * (height - 3)).toFixed(1)}`).join(" ");
   return (

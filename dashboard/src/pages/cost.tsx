@@ -93,11 +93,11 @@ export function CostPage() {
         <header>
           <h2>By agent</h2>
         </header>
-        <div class="table-wrap">
+        <div class="table-wrap" tabIndex={0} role="group" aria-label="Cost by agent">
           <table class="table">
             <thead>
               <tr>
-                <th>Agent, or what it is made of</th>
+                <th>Agent or template</th>
                 <th class="right">Sandboxes</th>
                 <th class="right hide-s">Models</th>
                 <th class="right hide-s">Machine</th>

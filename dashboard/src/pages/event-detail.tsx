@@ -87,20 +87,23 @@ export function EventDetail({ feed, line, when }: { feed: Feed; line: Line; when
       {call && call.endMs !== null && <CallTable call={call} />}
       {call && <Conversation key={call.call} sandbox={feed.id} call={call} />}
       <details class="sub-card" open={!call}>
-        <summary class="row">
-          <strong class="grow">As recorded</strong>
-          <CopyButton text={JSON.stringify(line)} label="Copy the line as JSON" />
+        <summary>
+          <strong>As recorded</strong>
         </summary>
-      <dl class="members">
-        {Object.entries(line.data).map(([k, v]) => (
-          <div key={k}>
-            <dt>{visible(k)}</dt>
-            <dd>
-              <Value v={v} />
-            </dd>
-          </div>
-        ))}
-      </dl>
+        <div class="row members-head">
+          <span class="grow dim small">number {count(line.seq)} of the record</span>
+          <CopyButton text={JSON.stringify(line)} label="Copy the line as JSON" />
+        </div>
+        <dl class="members">
+          {Object.entries(line.data).map(([k, v]) => (
+            <div key={k}>
+              <dt>{visible(k)}</dt>
+              <dd>
+                <Value v={v} />
+              </dd>
+            </div>
+          ))}
+        </dl>
       </details>
     </div>
   );

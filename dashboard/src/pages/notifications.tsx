@@ -75,7 +75,7 @@ function Channels() {
     <li key={field ?? name} class="channel">
       <label class="check">
         {field !== "webhook_secret" && (
-        <input type="checkbox" checked={on.has(name)} disabled={busy || !!off} onChange={(e) => toggle(name, e.currentTarget.checked)} />
+          <input type="checkbox" checked={on.has(name)} disabled={busy || !!off} onChange={(e) => toggle(name, e.currentTarget.checked)} />
         )}
         <strong>{field === "webhook_secret" ? "Secret of the webhook" : title(name)}</strong>
         {field && <span class={`chip small ${configured ? "ok" : ""}`}>{configured ? `set ${shown ?? ""}` : "not set"}</span>}

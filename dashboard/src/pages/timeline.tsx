@@ -76,7 +76,7 @@ function Controls(p: {
         {clock(p.nowMs)} <span class="dim">/ {clock(p.endMs)}</span>
       </span>
       <label class="row small">
-        <span class="dim">Speed</span>
+        <span class="sr">Speed</span>
         <select class="tight" value={String(p.speed)} onChange={(e) => p.setSpeed(Number(e.currentTarget.value))}>
           {SPEEDS.map((s) => (
             <option key={s} value={String(s)}>

@@ -140,6 +140,29 @@ describe("the work of an agent in the browser", { timeout: 900_000 }, () => {
     await small.context().close();
   });
 
+  test("a file is seen as it was, and what a change did to it", async () => {
+    const versions = async (n) => {
+      for (let i = 0; i < 300; i++) {
+        const page = await server.api("GET", `/v1/sandboxes/${id}/replay?type=content&q=story.txt&limit=1000`);
+        if (page.events.length >= n) return;
+        await new Promise((done) => setTimeout(done, 100));
+      }
+      assert.fail(`the record does not have ${n} versions`);
+    };
+    await server.exec(id, "printf 'one\\ntwo\\n' > /workspace/story.txt");
+    await versions(1);
+    await server.exec(id, "printf 'one\\nthree\\n' > /workspace/story.txt");
+    await versions(2);
+    await visit(`/sandboxes/${id}/timeline`);
+    await page.getByRole("button", { name: "See /workspace/story.txt then" }).click();
+    const dialog = page.getByRole("dialog");
+    await dialog.locator("tr.del", { hasText: "two" }).waitFor();
+    await dialog.locator("tr.add", { hasText: "three" }).waitFor();
+    assert.deepEqual(await axe(page), []);
+    await shot(page, "file-then-light");
+    await dialog.getByRole("button", { name: "Close", exact: true }).first().click();
+  });
+
   test("a paused one still tells its story, and goes on where it was", async () => {
     await visit(`/sandboxes/${id}/timeline`);
     await page.getByRole("button", { name: "Pause", exact: true }).click();

@@ -143,8 +143,8 @@ describe("the work of an agent in the browser", { timeout: 900_000 }, () => {
   test("a file is seen as it was, and what a change did to it", async () => {
     const versions = async (n) => {
       for (let i = 0; i < 300; i++) {
-        const page = await server.api("GET", `/v1/sandboxes/${id}/replay?type=content&q=story.txt&limit=1000`);
-        if (page.events.length >= n) return;
+        const told = await server.api("GET", `/v1/sandboxes/${id}/replay?type=content&limit=1000`);
+        if (told.events.filter((e) => e.data.path === "/workspace/story.txt").length >= n) return;
         await new Promise((done) => setTimeout(done, 100));
       }
       assert.fail(`the record does not have ${n} versions`);

@@ -180,7 +180,7 @@ void attack_names(int n, char **words)
         const char *wire; /* ended by the root label */
         size_t n;
     } strange[] = {
-#define WIRE(what, text) {what, text, sizeof text}
+#define WIRE(what, text) {(what), (text), sizeof(text)}
         WIRE("a NUL in a label", "\007a\0b.net\003com"),
         WIRE("CR and LF in a label", "\010a\r\nHost:\001b"),
         WIRE("a blank in a label", "\003a b\003com"),

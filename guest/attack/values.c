@@ -150,8 +150,8 @@ static void search_disks(struct search *s)
 {
     char path[32];
     sync();
-    for (char c = 'a'; c < 'h'; c++) {
-        snprintf(path, sizeof path, "/dev/vd%c", c);
+    for (const char *c = "abcdefgh"; *c; c++) {
+        snprintf(path, sizeof path, "/dev/vd%c", *c);
         search_file(s, path);
     }
 }

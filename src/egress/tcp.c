@@ -280,7 +280,7 @@ static bool destination(int fd, uint32_t *address, uint16_t *port)
 /* Of the guest's end; 0: it has gone. */
 static uint16_t source_port(int fd)
 {
-    struct sockaddr_in from;
+    struct sockaddr_in from = {0};
     socklen_t n = sizeof from;
     if (getpeername(fd, (struct sockaddr *)&from, &n) != 0 || from.sin_family != AF_INET)
         return 0;

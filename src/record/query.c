@@ -11,7 +11,7 @@ enum {
     ENTRIES = 8192,
     NEAR = 8 * 1024, /* first read at a place; grows while the next line is the next one */
     WINDOW = 256 * 1024,
-    BUDGET = 16 << 20,    /* bytes of lines read for one page */
+    BUDGET = 8 << 20,     /* bytes of lines read for one page */
     SCANNED_MAX = 4 << 20 /* entries looked at for one page */
 };
 
@@ -87,8 +87,12 @@ static char lower(char c)
 
 static bool contains(struct cg_slice in, struct cg_slice text)
 {
+    const char small = lower(text.p[0]);
+    const char large = small >= 'a' && small <= 'z' ? (char)(small - 32) : small;
     for (size_t i = 0; i + text.n <= in.n; i++) {
-        size_t k = 0;
+        if (in.p[i] != small && in.p[i] != large)
+            continue;
+        size_t k = 1;
         while (k < text.n && lower(in.p[i + k]) == lower(text.p[k]))
             k++;
         if (k == text.n)
@@ -112,11 +116,30 @@ static bool in_value(const struct cg_json *v, struct cg_slice text)
     return contains(cg_buf_slice(&line), text);
 }
 
+/* Most lines are passed over without parsing them. A blank may be what joins two arguments, and
+ * what is escaped looks otherwise: the longest run of plain characters must be there as it is. */
+static bool may_have(struct cg_slice data, struct cg_slice text)
+{
+    struct cg_slice longest = {text.p, 0};
+    for (size_t at = 0; at < text.n;) {
+        size_t n = 0;
+        while (at + n < text.n && text.p[at + n] > 0x20 && text.p[at + n] < 0x7f &&
+               text.p[at + n] != '"' && text.p[at + n] != '\\')
+            n++;
+        if (n > longest.n)
+            longest = (struct cg_slice){text.p + at, n};
+        at += n + 1;
+    }
+    return longest.n == 0 || contains(data, longest);
+}
+
 /* What people look for: commands, programs, paths, names. Arguments are one text, with blanks. */
 static bool has_text(const struct cg_record_line *line, struct cg_slice text)
 {
     static const char *const members[] = {"argv", "shell", "exe",  "cwd",   "path",
                                           "to",   "name",  "comm", "model", "tool"};
+    if (!may_have(line->data, text))
+        return false;
     CG_OWN(cg_drop_json) struct cg_json *o = cg_json_parse(line->data, NULL, NULL);
     for (size_t i = 0; i < CG_COUNT(members); i++) {
         const struct cg_json *v = cg_json_get(o, members[i]);

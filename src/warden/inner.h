@@ -88,6 +88,9 @@ struct guest {
     } port[WARDEN_PORTS];
     unsigned nports;
     uint64_t observed; /* observe lines taken */
+    int64_t heard;     /* when the last of them came, beats too; our clock */
+    bool silent;       /* that is long ago, and told */
+    int64_t wall_off;  /* seconds that its wall clock was ahead of ours, as told last */
     uint64_t malformed, malformed_told;
     uint64_t lost; /* events that the guest said are lost */
     /* guest's CLOCK_MONOTONIC minus ours, by the fastest ping of late */

@@ -6,6 +6,9 @@
 
 #include "warden/inner.h"
 
+/* The agent gives a sign of life every 5 s; an emulated guest may be held up for long. */
+enum { SILENT_S = 30, CLOCK_OFF_S = 30 };
+
 enum { PATH_MAX_BYTES = 4096, ARGV_MAX_BYTES = 8192, LINE_VALUES = 1024 };
 
 #define F_INT(name)                                                                                \
@@ -234,9 +237,26 @@ static bool take_port(struct warden *w, const struct cg_json *o)
     return true;
 }
 
+/* Nothing here goes by the guest's wall clock; that somebody changed it is worth knowing. */
+static void check_clock(struct warden *w, int64_t timestamp)
+{
+    struct guest *g = &w->guest;
+    int64_t off = timestamp - cg_wall_ns() / 1000000000;
+    if (timestamp <= 0 || (off - g->wall_off <= CLOCK_OFF_S && g->wall_off - off <= CLOCK_OFF_S))
+        return;
+    g->wall_off = off;
+    struct cg_jsonw *j = cg_record_begin(w->record, CG_REC_GAP, CG_SRC_HOST, NULL);
+    cg_jsonw_kstr(j, "reason", "guest_clock");
+    cg_jsonw_kint(j, "ahead_s", off);
+    cg_record_end(w->record);
+}
+
 static bool take_metrics(struct warden *w, const struct cg_json *o)
 {
     struct guest *g = &w->guest;
+    int64_t timestamp = cg_json_int(o, "timestamp", 0);
+    if (timestamp < INT64_MAX / 2)
+        check_clock(w, timestamp);
     if (!write_object(guest_metrics_fields, o, g->metrics_text, sizeof g->metrics_text))
         g->metrics_text[0] = '\0';
     return true;
@@ -281,6 +301,10 @@ static void take_lines(struct warden *w, int which)
         size_t n = (size_t)(end - (b->p + at));
         take_line(w, (struct cg_slice){b->p + at, n}, tellings[which].take);
         g->observed += which == TELL_OBSERVE;
+        if (which == TELL_OBSERVE) {
+            g->heard = cg_mono_ns();
+            g->silent = false;
+        }
         at += n + 1;
     }
     if (at == 0)
@@ -357,9 +381,26 @@ static void on_observe_end(struct down *d, const struct cg_json *result)
     pass_observed(w);
 }
 
+/* The observer neither tells nor beats, while its stream is open: somebody holds it. */
+static void check_silence(struct warden *w)
+{
+    struct guest *g = &w->guest;
+    int64_t now = cg_mono_ns();
+    if (w->state != W_RUNNING || w->freeze || !g->observe.s || g->lines[TELL_OBSERVE].n > 0)
+        g->heard = now;
+    if (g->silent || g->heard == 0 || now - g->heard < (int64_t)SILENT_S * 1000000000)
+        return;
+    g->silent = true;
+    struct cg_jsonw *j = cg_record_begin(w->record, CG_REC_GAP, CG_SRC_HOST, NULL);
+    cg_jsonw_kstr(j, "reason", "silent");
+    cg_jsonw_kint(j, "seconds", SILENT_S);
+    cg_record_end(w->record);
+}
+
 void observe_second(struct warden *w)
 {
     struct guest *g = &w->guest;
+    check_silence(w);
     if (g->malformed == g->malformed_told)
         return;
     struct cg_jsonw *j = cg_record_begin(w->record, CG_REC_GAP, CG_SRC_HOST, NULL);

@@ -322,6 +322,36 @@ def record_append(out):
             events_s=ours, events_s_core=core, yardstick_events_s=theirs, ratio=ours / theirs, bytes_event=got["bytes"] / n)
 
 
+def record_replay(out):
+    """Pages of a record of a million events, each opening the index anew as a request does. The yardstick reads the same
+    lines from beginning to end, as a reader without an index must."""
+    n = 100_000 if QUICK else 1_000_000
+    libraries = [BUILD / "src" / f"libcg_{name}.a" for name in ("record", "base")]
+    with tempfile.TemporaryDirectory(prefix="caged-bench-") as folder:
+        folder = pathlib.Path(folder)
+        program, record = folder / "replay_bench", folder / "record"
+        record.mkdir()
+        made = subprocess.run(["cc", "-std=c17", "-D_GNU_SOURCE", "-O2", f"-I{ROOT / 'src'}", ROOT / "tests/bench/replay_bench.c",
+                               "-o", program, *libraries, "-lsodium", "-lzstd"], capture_output=True, text=True)
+        if made.returncode != 0:
+            out.add("replay of a record", "not measured", "the bench program was not built: make build")
+            print(made.stderr, file=sys.stderr)
+            return
+        got = json.loads(subprocess.run([program, record, str(n)], capture_output=True, text=True, check=True).stdout)
+        subprocess.run(["sh", "-c", "for f in record/*.zst record/*.jsonl; do [ ! -e $f ] || zstdcat -f $f >> all; done"], cwd=folder, check=True)
+        whole = clock(lambda: subprocess.run(["grep", "-c", "-F", "dir42/file7", "all"], cwd=folder, check=True, capture_output=True)) * 1000
+        hashed = got["bytes"] / 1e6 / clock(lambda: subprocess.run(["b2sum", "all"], cwd=folder, check=True, capture_output=True))
+    for name, what in (("session", "of one session"), ("rare", "of a rare type"), ("text", "with a text in it"),
+                       ("packed", "of one session, packed"), ("packed_rare", "of a rare type, packed"), ("packed_text", "with a text, packed")):
+        p50, worst = got[f"{name}_p50_ms"], got[f"{name}_max_ms"]
+        out.add(f"page {what}", f"p50 {p50:.2f} ms, slowest of 50 {worst:.1f} ms", f"grep of all {n:,} lines {whole:.0f} ms",
+                f"{p50 / whole:.3f} x", p50_ms=p50, max_ms=worst, whole_ms=whole)
+    mb = got["bytes"] / 1e6
+    out.add("index of a record", f"{n / got['index_s'] / 1000:.0f} k events/s, once", "-", events_s=n / got["index_s"])
+    out.add("verify", f"{mb / got['verify_s']:.0f} MB/s of lines", f"b2sum {hashed:.0f} MB/s", f"{mb / got['verify_s'] / hashed:.2f} x",
+            mb_s=mb / got["verify_s"], yardstick_mb_s=hashed)
+
+
 def main():
     out = report.Report(QUICK)
     with product.Server(config="golden: {snapshots: off}\nlimits: {requests_per_minute: 1000000}\n") as server:
@@ -339,6 +369,7 @@ def main():
         blink.measure(out, server, accel, booted, QUICK)
     egress.measure(out, QUICK)
     record_append(out)
+    record_replay(out)
     print(f"\nkept in {out.keep(accel)}.md and .json")
 
 

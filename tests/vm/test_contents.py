@@ -120,6 +120,14 @@ def test_the_command_line_shows_the_past(story):
     assert "-two" in told and "+2" in told
 
 
+def test_a_guest_that_moves_its_clock_is_told_and_changes_no_time(story):
+    server, box, _ = story
+    box.run("date -s '2031-01-01 00:00:00'", user="root")
+    gap = product.wait_for("it is told", lambda: [e for e in box.record() if e["type"] == "gap" and e["data"]["reason"] == "guest_clock"], 120)
+    assert gap[0]["data"]["ahead_s"] > 86400 * 365 and gap[0]["src"] == "host"
+    assert not [e for e in box.record() if e["ts"].startswith("2031")]
+
+
 def test_the_past_is_shown_when_the_sandbox_is_gone_and_the_record_verifies(story, tmp_path):
     server, box, _ = story
     box.destroy()

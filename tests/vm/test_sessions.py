@@ -103,7 +103,7 @@ def test_a_terminal_is_a_session_with_its_bytes_and_an_agent_in_it_is_one_of_its
 
 def test_a_terminal_is_played_again_and_can_only_show(stage):
     server, box = stage
-    asyncio.run(type_into_terminal(server, box, "stty -echo", r"printf 'see\033]0;evil\007n\033[6n \033[1mbold\033[0m\n'",
+    asyncio.run(type_into_terminal(server, box, "stty -echo", r"printf 'see\033]0;\145vil\007n\033[6n \033[1mbold\033[0m\n'",
                                    "exit 0"))
     t = product.wait_for("its session has ended", lambda: len(sessions(stage, kind="terminal", status="completed")) > 1
                          and sessions(stage, kind="terminal")[0])

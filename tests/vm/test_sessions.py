@@ -116,7 +116,8 @@ def test_a_terminal_is_played_again_and_can_only_show(stage):
     assert [e[0] for e in events] == sorted(e[0] for e in events)
     assert "evil" in "".join(e[2] for e in events if e[1] == "o"), "an export is what was"
     assert any(e[1] == "i" for e in events)
-    shown = subprocess.run(["asciinema", "cat", path], capture_output=True, check=True, env={**server.env, "HOME": str(server.dir)})
+    shown = subprocess.run(["script", "-qec", f"asciinema cat {path}", "/dev/null"], capture_output=True, check=True,
+                           stdin=subprocess.DEVNULL, env={**server.env, "HOME": str(server.dir), "LC_ALL": "C.UTF-8"})
     assert b"bold" in shown.stdout
 
 

@@ -8,7 +8,7 @@ MAKEFLAGS += --no-print-directory
 export BUILD STAGE PYTHON
 export CAGED_STAGE := $(STAGE)
 
-.PHONY: menu setup build stage images demo test test-unit test-integration test-vm test-e2e test-dashboard check bench fuzz clean
+.PHONY: menu setup build stage images demo test test-unit test-integration test-vm test-e2e test-contract contract-coverage test-dashboard check bench fuzz clean
 
 menu:
 	@echo 'Caged: coding agents in microVMs, watched. Targets:'
@@ -17,7 +17,8 @@ menu:
 	@echo '  make build   compile into $(BUILD)/ and install into the stage'
 	@echo '  make stage   the same: $(patsubst $(CURDIR)/%,%,$(STAGE))/bin/caged works in place'
 	@echo '  make test    unit tests with sanitizers, integration tests, tests with real guests'
-	@echo '               (test-unit, test-integration, test-vm, test-e2e run one kind)'
+	@echo '               (test-unit, test-integration, test-vm, test-e2e run one kind;'
+	@echo '               test-contract those that docs/contract-coverage.md names)'
 	@echo '  make check   the gates: format, layers, sizes, headers, both compilers, three checkers'
 	@echo '  make bench   measure, with yardsticks; tables go to bench/results/'
 	@echo '  make fuzz    fuzz the parsers for a minute each (FUZZ_SECONDS)'
@@ -54,8 +55,11 @@ test-unit:
 
 test-dashboard: test-e2e
 
-test-integration test-vm test-e2e: build
+test-integration test-vm test-e2e test-contract: build
 	@scripts/test $(@:test-%=%)
+
+contract-coverage:
+	@CAGED_WRITE=1 $(PYTHON) -m pytest -q tests/contract/test_coverage.py
 
 check: build
 	@scripts/gates/run

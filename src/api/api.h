@@ -13,10 +13,12 @@ struct cg_api {
     struct cg_http_server *http;
     char host_allowed[256]; /* the listen host; loopback names are allowed beside it */
     bool loopback;
+    uint64_t requests;              /* since the start */
     struct api_stream *streams;     /* open event streams, for the server's end */
     struct api_terminal *terminals; /* open terminals */
     struct api_tunnel *tunnels;     /* connections to ports of guests */
     struct api_mcp *mcps;           /* open MCP sockets */
+    struct preview *preview;        /* preview.h */
     struct dashboard *dashboard;    /* NULL until somebody asked for it */
 };
 
@@ -48,6 +50,9 @@ struct op {
     char path[4096];
     void (*finish)(struct op *op); /* frees what is the handler's own */
     void *own;
+    int status; /* of the reply that waits for the audit log */
+    bool noted;
+    char audited[CG_ID_TEXT]; /* whose act it is, where no key says so */
 };
 
 typedef void api_handler(struct op *op);
@@ -64,6 +69,11 @@ struct route {
 };
 
 extern const struct route api_routes[];
+const struct route *op_route(const struct op *op);
+
+/* Notes the request in the audit log, if it belongs there. With `done` the op lives until that is
+ * called; false: it will not be. */
+bool api_audit(struct op *op, int status, void (*done)(void *ctx, const struct cg_err *err));
 
 /* Ends the op's life: call it after the reply. */
 void op_end(struct op *op);
@@ -99,6 +109,9 @@ void op_read_json(struct op *op, void (*next)(struct op *op, const struct cg_jso
 
 /* Opens a call on the sandbox's warden; on failure the problem is sent and false returned. */
 CG_MUST_USE bool op_call(struct op *op, struct cg_buf *request);
+
+/* ?name=true or false; *out stays when it is absent. CG_INVALID names it. */
+CG_MUST_USE bool op_query_bool(const struct op *op, const char *name, bool *out, struct cg_err *e);
 
 /* Body checks: wrong types are CG_INVALID naming the field. *out stays when the field is absent. */
 CG_MUST_USE bool body_str(const struct cg_json *b, const char *key, const char **out,
@@ -140,6 +153,9 @@ api_handler api_tunnel, api_mcp;
 api_handler api_agents, api_run_agent, api_scripted;
 api_handler api_sessions, api_sandbox_sessions, api_session, api_replay, api_replay_summary,
     api_sandbox_replay, api_ingest;
+api_handler api_audit_list, api_prometheus;
+api_handler api_pricing, api_subscription, api_usage, api_usage_table, api_checkout, api_portal;
+api_handler api_port_protect, api_port_unprotect, api_port_share;
 api_handler api_signup, api_login, api_logout, api_password;
 api_handler api_account_sessions, api_account_session_delete;
 api_handler api_device_code, api_device_token, api_device_look, api_device_decide;

@@ -49,6 +49,7 @@ static void on_login(void *ctx, const struct cg_login *l, const struct cg_err *e
         fail_login(op, err);
         return;
     }
+    cg_strlcpy(op->audited, sizeof op->audited, l->account->id);
     struct cg_jsonw *w = op_json(op);
     cg_jsonw_obj(w);
     cg_jsonw_kstr(w, "token", l->token);

@@ -122,9 +122,12 @@ static void on_done(struct cg_wcall *call, const struct cg_json *result, const s
 
 void api_files_delete(struct op *op)
 {
-    char recursive[8];
-    bool deep = cg_http_query(op->r, "recursive", recursive, sizeof recursive) &&
-                cg_streq(recursive, "true");
+    struct cg_err e = CG_ERR_INIT;
+    bool deep = false;
+    if (!op_query_bool(op, "recursive", &deep, &e)) {
+        op_fail(op, &e);
+        return;
+    }
     op->call = (struct cg_wcall){.on_close = on_done};
     if (read_path(op, NULL))
         (void)!call_path(op, "fs.delete", deep ? "\"recursive\":true" : NULL);

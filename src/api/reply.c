@@ -15,34 +15,45 @@ struct cg_jsonw *op_json(struct op *op)
     return &writer;
 }
 
-void op_send_json(struct op *op, int status)
+static void deliver(struct op *op)
 {
     struct cg_http_req *r = op->r;
-    if (!r) {
-        op_end(op);
-        return;
-    }
-    r->abort = NULL;
-    if (op->c.full) {
-        api_refuse(r, 500, "internal", "the answer is larger than this server sends");
-    } else {
-        cg_http_reply(r, status, "application/json", cg_buf_slice(&op->c));
+    if (r) {
+        r->abort = NULL;
+        if (op->status == 204)
+            cg_http_reply(r, 204, NULL, (struct cg_slice){0});
+        else if (op->c.full)
+            api_refuse(r, 500, "internal", "the answer is larger than this server sends");
+        else
+            cg_http_reply(r, op->status, "application/json", cg_buf_slice(&op->c));
     }
     op->r = NULL;
     op_end(op);
 }
 
+/* A disk that refuses is in the log; what was done is done, and said. */
+static void on_noted(void *ctx, const struct cg_err *err)
+{
+    (void)err;
+    deliver(ctx);
+}
+
+/* What changes something is in the audit log before it is acknowledged. */
+static void answer(struct op *op, int status)
+{
+    op->status = status;
+    if (!api_audit(op, status, on_noted))
+        deliver(op);
+}
+
+void op_send_json(struct op *op, int status)
+{
+    answer(op, status);
+}
+
 void op_no_content(struct op *op)
 {
-    struct cg_http_req *r = op->r;
-    if (!r) {
-        op_end(op);
-        return;
-    }
-    r->abort = NULL;
-    cg_http_reply(r, 204, NULL, (struct cg_slice){0});
-    op->r = NULL;
-    op_end(op);
+    answer(op, 204);
 }
 
 /* What a client can do about it, for the codes where there is something. */
@@ -99,6 +110,7 @@ void api_refuse(struct cg_http_req *r, int status, const char *code, const char 
 static void send_problem(struct op *op, int status, const char *code, const char *detail)
 {
     struct cg_http_req *r = op->r;
+    (void)api_audit(op, status, NULL); /* a refusal waits for nothing */
     if (!r) {
         op_end(op);
         return;
@@ -213,6 +225,16 @@ bool body_bool(const struct cg_json *b, const char *key, bool *out, struct cg_er
     char text[64];
     return v->type == CG_JSON_BOOL ||
            cg_fail(e, CG_INVALID, "%s must be true or false, not %s", key, shown(v, text));
+}
+
+bool op_query_bool(const struct op *op, const char *name, bool *out, struct cg_err *e)
+{
+    char text[16];
+    if (!cg_http_query(op->r, name, text, sizeof text))
+        return true;
+    *out = strcmp(text, "false") != 0 && strcmp(text, "0") != 0;
+    return !*out || !text[0] || strcmp(text, "true") == 0 || strcmp(text, "1") == 0 ||
+           cg_fail(e, CG_INVALID, "%s must be true or false, not \"%s\"", name, text);
 }
 
 bool body_env(const struct cg_json *b, const char *key, const struct cg_json **out,

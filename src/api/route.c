@@ -7,12 +7,14 @@
 
 #include "api/api.h"
 #include "api/dashboard.h"
+#include "api/preview.h"
 #include "base/log.h"
 
 enum { WINDOW_S = 60, UNLIMITED = 1000000 };
 
 const struct route api_routes[] = {
     {"GET /health", api_health, ACCESS_NONE, false, false},
+    {"GET /metrics", api_prometheus, ACCESS_READ, false, false},
     {"POST /v1/auth/socket-ticket", api_ticket, ACCESS_READ, false, false},
     {"POST /signup", api_signup, ACCESS_NONE, false, false},
     {"POST /login", api_login, ACCESS_NONE, false, false},
@@ -70,6 +72,10 @@ const struct route api_routes[] = {
     {"PATCH /v1/sandboxes/{id}/network", api_network_change, ACCESS_WRITE, true, false},
     {"GET /v1/sandboxes/{id}/ports", api_ports, ACCESS_READ, true, false},
     {"GET /v1/sandboxes/{id}/ports/{port}/connect", api_tunnel, ACCESS_WRITE, true, true},
+    {"POST /v1/sandboxes/{id}/ports/{port}/protect", api_port_protect, ACCESS_WRITE, true, false},
+    {"DELETE /v1/sandboxes/{id}/ports/{port}/protect", api_port_unprotect, ACCESS_WRITE, true,
+     false},
+    {"POST /v1/sandboxes/{id}/ports/{port}/share", api_port_share, ACCESS_WRITE, true, false},
     {"GET /v1/sandboxes/{id}/metrics", api_metrics, ACCESS_READ, true, false},
     {"POST /v1/sandboxes/{id}/pause", api_sandbox_pause, ACCESS_WRITE, true, false},
     {"POST /v1/sandboxes/{id}/resume", api_sandbox_resume, ACCESS_WRITE, true, false},
@@ -82,6 +88,14 @@ const struct route api_routes[] = {
     {"GET /v1/snapshots/{snapshot}/download", api_snapshot_download, ACCESS_READ, false, false},
     {"GET /v1/snapshots/{snapshot}/download/content", api_snapshot_content, ACCESS_READ, false,
      false},
+    {"GET /v1/audit", api_audit_list, ACCESS_FULL, false, false},
+    {"GET /v1/pricing", api_pricing, ACCESS_NONE, false, false},
+    {"GET /v1/billing/subscription", api_subscription, ACCESS_READ, false, false},
+    {"GET /v1/billing/usage", api_usage, ACCESS_READ, false, false},
+    {"GET /v1/billing/usage/export", api_usage_table, ACCESS_READ, false, false},
+    {"POST /v1/billing/checkout", api_checkout, ACCESS_FULL, false, false},
+    {"POST /v1/billing/portal", api_portal, ACCESS_FULL, false, false},
+    {"POST /v1/billing/cancel", api_portal, ACCESS_FULL, false, false},
     {"POST /v1/gc", api_gc, ACCESS_FULL, false, false},
     {"POST /v1/snapshots/{snapshot}/restore", api_snapshot_restore, ACCESS_WRITE, false, false},
     {"GET /v1/sandboxes/{id}/sessions", api_sandbox_sessions, ACCESS_READ, true, false},
@@ -133,11 +147,25 @@ static bool method_matches(const struct route *t, const char *method)
     return strlen(method) == n && strncmp(t->name, method, n) == 0;
 }
 
+/* Segments of the pattern that are words: "/v1/auth/device/code" goes before
+ * "/v1/auth/device/{code}", for all methods. */
+static unsigned words_of(const char *pattern)
+{
+    unsigned n = 0;
+    for (const char *p = strchr(pattern, '/'); p; p = strchr(p + 1, '/'))
+        n += p[1] != '{';
+    return n;
+}
+
 static const struct route *find_route(const struct cg_http_req *r, char *allow, size_t size)
 {
+    unsigned best = 0;
     allow[0] = '\0';
-    for (const struct route *t = api_routes; t->name; t++) {
-        if (!path_matches(t->name, r))
+    for (const struct route *t = api_routes; t->name; t++)
+        if (path_matches(t->name, r))
+            best = CG_MAX(best, words_of(t->name));
+    for (const struct route *t = api_routes; t->name && best > 0; t++) {
+        if (words_of(t->name) != best || !path_matches(t->name, r))
             continue;
         if (method_matches(t, r->method))
             return t;
@@ -152,6 +180,11 @@ struct call {
     struct op op; /* first */
     const struct route *route;
 };
+
+const struct route *op_route(const struct op *op)
+{
+    return ((const struct call *)op)->route;
+}
 
 const char *op_param(const struct op *op, const char *name)
 {
@@ -172,7 +205,7 @@ const char *op_param(const struct op *op, const char *name)
 
 /* A page in a browser must not reach a server on loopback under a name of its own (DNS rebinding).
  */
-static bool host_fine(const struct cg_api *a, const struct cg_http_req *r)
+bool api_host_fine(const struct cg_api *a, const struct cg_http_req *r)
 {
     const char *host = cg_http_header(r, "host");
     if (!a->loopback)
@@ -354,7 +387,10 @@ static void on_request(void *ctx, struct cg_http_req *r)
 {
     struct cg_api *a = ctx;
     char allow[128];
-    if (!host_fine(a, r)) {
+    a->requests++;
+    if (api_preview_serve(a, r))
+        return;
+    if (!api_host_fine(a, r)) {
         api_refuse(r, 421, "wrong_host", "this server does not answer for that host name");
         return;
     }
@@ -398,6 +434,8 @@ bool cg_api_start(struct cg_api *a, struct cg_core *core, int fd, struct cg_err 
     cg_strlcpy(a->host_allowed, sizeof a->host_allowed, host);
     a->loopback =
         cg_has_prefix(host, "127.") || cg_streq(host, "::1") || cg_streq(host, "localhost");
+    if (!api_previews_start(a, fd, e))
+        return false;
     a->http = cg_http_server_create(core->loop, fd, on_request, a, e);
     return a->http != NULL;
 }
@@ -409,6 +447,7 @@ void cg_api_quiesce(struct cg_api *a)
     api_terminals_end(a);
     api_tunnels_end(a);
     api_mcps_end(a);
+    api_previews_end(a);
 }
 
 unsigned cg_api_busy(const struct cg_api *a)
@@ -420,6 +459,7 @@ void cg_api_finish(struct cg_api *a)
 {
     cg_http_server_destroy(a->http);
     a->http = NULL;
+    api_previews_finish(a);
     cg_dashboard_destroy(a->dashboard);
     a->dashboard = NULL;
 }

@@ -12,9 +12,13 @@
 
 void api_sandboxes(struct op *op)
 {
+    struct cg_err e = CG_ERR_INIT;
+    bool all = false;
+    if (!op_query_bool(op, "all", &all, &e)) {
+        op_fail(op, &e);
+        return;
+    }
     struct cg_jsonw *w = op_json(op);
-    char status[16];
-    bool all = cg_http_query(op->r, "all", status, sizeof status);
     cg_jsonw_arr(w);
     for (struct cg_sandbox *sb = op->api->core->first; sb; sb = sb->next) {
         if (op_owns(op, sb) && (all || sb->status != CG_STATUS_DESTROYED))
@@ -437,46 +441,6 @@ void api_status(struct op *op)
 void api_metrics(struct op *op)
 {
     ask_status(op, "metrics");
-}
-
-static void on_ports(struct cg_wcall *call, const struct cg_json *result,
-                     const struct cg_err *error)
-{
-    struct op *op = CG_CONTAINER(call, struct op, call);
-    static const int64_t http[] = {80, 3000, 4200, 5173, 5000, 8000, 8080, 8888};
-    const struct cg_json *ports = cg_json_get(result, "ports");
-    if (error) {
-        op_fail(op, error);
-        return;
-    }
-    struct cg_jsonw *w = op_json(op);
-    cg_jsonw_arr(w);
-    for (const struct cg_json *p = ports ? ports->child : NULL; p; p = p->next) {
-        int64_t port = cg_json_int(p, "port", 0);
-        bool is_http = false;
-        for (size_t i = 0; i < CG_COUNT(http); i++)
-            is_http |= http[i] == port;
-        cg_jsonw_obj(w);
-        cg_jsonw_kint(w, "port", port);
-        cg_jsonw_kstr(w, "protocol", is_http ? "http" : "tcp");
-        cg_jsonw_kstr(w, "preview_url", NULL);
-        cg_jsonw_kbool(w, "protected", false);
-        cg_jsonw_kstr(w, "address", cg_json_str(p, "address"));
-        cg_jsonw_kstr(w, "process", cg_json_str(p, "process"));
-        cg_jsonw_obj_end(w);
-    }
-    cg_jsonw_arr_end(w);
-    op_send_json(op, 200);
-}
-
-void api_ports(struct op *op)
-{
-    CG_OWN(cg_drop_buf) struct cg_buf b;
-    cg_buf_init(&b, 64);
-    cg_buf_adds(&b, "{\"kind\":\"status\"}");
-    op->call.on_close = on_ports;
-    if (!op_call(op, &b))
-        return;
 }
 
 void api_templates(struct op *op)

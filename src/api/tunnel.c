@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "api/api.h"
+#include "api/preview.h"
 
 enum { INPUT_MAX = 2 << 20, TUNNELS_MAX = 512 };
 
@@ -161,17 +161,6 @@ static void on_ws_close(void *ctx, struct cg_ws *ws)
 
 /* --- the request --- */
 
-static bool read_port(struct op *op, int *port, struct cg_err *e)
-{
-    const char *text = op_param(op, "port");
-    char *rest = NULL;
-    long n = strtol(text, &rest, 10);
-    if (text[0] < '1' || text[0] > '9' || *rest || n < 1 || n > 65535)
-        return cg_fail(e, CG_INVALID, "the port must be 1 to 65535, not \"%.16s\"", text);
-    *port = (int)n;
-    return true;
-}
-
 static bool admits(const struct op *op, struct cg_err *e)
 {
     unsigned open = 0;
@@ -187,7 +176,7 @@ void api_tunnel(struct op *op)
     static const struct cg_ws_ops ws_ops = {on_message, on_drain, on_ws_close};
     struct cg_err e = CG_ERR_INIT;
     int port = 0;
-    if (!read_port(op, &port, &e) || !admits(op, &e)) {
+    if (!op_port(op, &port, &e) || !admits(op, &e)) {
         op_fail(op, &e);
         return;
     }

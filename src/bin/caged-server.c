@@ -9,10 +9,12 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "core/accounts.h"
+#include "core/audit.h"
 #include "core/host.h"
 #include "core/providers.h"
 #include "core/scores.h"
 #include "core/secrets.h"
+#include "core/usage.h"
 
 enum { FINISH_MS = 5000, FINISH_STEP_MS = 50, HOUSEKEEPING_MS = 5000 };
 
@@ -93,7 +95,8 @@ static bool serve(struct server *s, struct cg_err *e)
         return cg_fail(e, CG_INTERNAL, "libuv does not start");
     if (!cg_core_start(&s->core, e) || !write_owner_key(s, e) || !cg_accounts_start(&s->core, e) ||
         !cg_core_secrets_start(&s->core, e) || !cg_scores_start(&s->core, e) ||
-        !cg_adopt_all(&s->core, e) || !cg_api_start(&s->api, &s->core, s->host.listen, e))
+        !cg_adopt_all(&s->core, e) || !cg_usage_start(&s->core, e) ||
+        !cg_audit_start(&s->core, e) || !cg_api_start(&s->api, &s->core, s->host.listen, e))
         return false;
     cg_providers_scripted(&s->core, s->host.port);
     if (s->host.probe >= 0)
@@ -107,6 +110,8 @@ static bool serve(struct server *s, struct cg_err *e)
     uv_run(&s->loop, UV_RUN_DEFAULT);
     cg_host_withdraw(&s->core);
     cg_api_finish(&s->api);
+    cg_usage_stop(&s->core);
+    cg_audit_stop(&s->core);
     cg_core_finish(&s->core);
     cg_scores_finish(&s->core);
     cg_log(CG_LOG_INFO, CG_EVENT("server.stopped"));

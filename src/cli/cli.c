@@ -68,8 +68,10 @@ const struct cg_verb cg_verbs[] = {
      "caged cp build.tar cage-k3v9q2m7xa:/workspace/\n"
      "caged cp cage-k3v9q2m7xa:/workspace/out ./out",
      verb_cp},
-    {"ports", NULL, "<id>", "ports that something in a sandbox listens on", "--format --json",
-     "caged ports cage-k3v9q2m7xa", verb_ports},
+    {"ports", NULL, "<id> [protect|unprotect|share PORT]",
+     "ports that something in a sandbox listens on, and who may see them",
+     "--format --json --seconds", "caged ports cage-k3v9q2m7xa share 3000 --seconds 7200",
+     verb_ports},
     {"forward", NULL, "[--bind ADDRESS] <id> PORT[:LOCAL]...",
      "local ports that lead into a sandbox", "--bind",
      "caged forward cage-k3v9q2m7xa 3000          # 127.0.0.1:3000 here is port 3000 there\n"

@@ -201,7 +201,8 @@ static bool unknown_key(struct file *f, yaml_node_t *at, const char *section)
         "pause.snapshot",     "defaults.cpus",       "defaults.memory_mb",
         "defaults.disk_gb",   "defaults.timeout",    "network.allow",
         "network.hosts",      "network.resolvers",   "network.ca_file",
-        "trust.rules"};
+        "trust.rules",        "previews.listen",     "previews.requests_per_minute",
+        "previews.url"};
     char text[224];
     size_t n = strlen(section);
     struct cg_buf b;
@@ -214,7 +215,7 @@ static bool unknown_key(struct file *f, yaml_node_t *at, const char *section)
     }
     if (b.n == begin)
         cg_buf_adds(&b, "the sections accounts, defaults, golden, limits, llm, network, pause, "
-                        "providers and trust");
+                        "previews, providers and trust");
     (void)cg_strlcpy(text, sizeof text, cg_buf_cstr(&b));
     cg_buf_finish(&b);
     return bad(f, at, text);
@@ -235,6 +236,7 @@ static uint32_t *number_of(const char *full, struct cg_options *o, uint32_t *max
                    {"limits.snapshot_mb", 1048576, &o->max_snapshot_mb},
                    {"limits.snapshots_mb", 16777216, &o->max_snapshots_mb},
                    {"golden.spares", 16, &o->spares},
+                   {"previews.requests_per_minute", 1000000, &o->preview_rate_per_minute},
                    {"limits.requests_per_minute", 1000000, &o->rate_per_minute},
                    {"defaults.cpus", 8, &o->default_cpus},
                    {"defaults.memory_mb", 8192, &o->default_memory_mb},
@@ -273,6 +275,14 @@ static bool read_key(struct file *f, const char *section, const char *key, yaml_
     }
     if (strcmp(full, "trust.rules") == 0)
         return read_rules(f, value, o);
+    char **text = strcmp(full, "previews.url") == 0      ? &o->preview_url
+                  : strcmp(full, "previews.listen") == 0 ? &o->preview_listen
+                                                         : NULL;
+    if (text && scalar(value)) {
+        free(*text);
+        *text = cg_strdup(scalar(value));
+        return true;
+    }
     if (strcmp(full, "network.ca_file") == 0)
         return read_ca(f, value, o);
     uint32_t max = 0;
@@ -405,6 +415,7 @@ bool cg_options_read(int argc, char **argv, struct cg_options *o, struct cg_err 
                              .listen_port = 7878,
                              .state_dir = cg_default_state_dir(),
                              .max_sandboxes = 256,
+                             .preview_rate_per_minute = 100,
                              .max_snapshots = 20,
                              .max_snapshot_mb = 2048,
                              .max_snapshots_mb = 10240,
@@ -441,6 +452,8 @@ void cg_options_finish(struct cg_options *o)
     free(o->trust_rules);
     free(o->trust_text);
     free(o->ca_pem);
+    free(o->preview_url);
+    free(o->preview_listen);
     free(o->registries);
     *o = (struct cg_options){0};
 }

@@ -23,6 +23,10 @@ struct cg_options {
     uint32_t spares;                            /* sandboxes kept ready to be taken */
     uint32_t max_sandboxes;                     /* running at once */
     uint32_t rate_per_minute;                   /* requests a key; 0: no limit */
+    uint32_t preview_rate_per_minute;           /* requests a port; 0: no limit */
+    char *preview_url;    /* "https://preview.example.org": previews are below; NULL: none, or
+                             .localhost */
+    char *preview_listen; /* HOST:PORT of previews by path, or NULL */
     uint32_t default_cpus, default_memory_mb, default_disk_gb;
     uint32_t default_timeout_s; /* idle for so long, then paused; 0: never */
     bool golden_off;            /* every sandbox boots */

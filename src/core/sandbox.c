@@ -6,6 +6,7 @@
 #include "base/money.h"
 #include "core/core.h"
 #include "core/network.h"
+#include "core/rates.h"
 #include "core/scores.h"
 #include "jail/jail.h"
 
@@ -45,8 +46,7 @@ char *cg_run_path(const struct cg_core *c, const char *id, const char *name)
     return cg_format("%s/%s%s%s", c->options.run_dir, id, name ? "/" : "", name ? name : "");
 }
 
-/* Dollars for the machine: prices an hour are 0.01 a vCPU, 0.005 a GB of memory, 0.001 a GB of
- * disk (the plan of docs/user-guide.md); only running time counts. */
+/* Dollars for the machine; only running time counts. */
 int64_t cg_sandbox_compute_nusd(const struct cg_sandbox *sb)
 {
     if (!sb->started_wall)
@@ -54,9 +54,9 @@ int64_t cg_sandbox_compute_nusd(const struct cg_sandbox *sb)
     int64_t end = sb->stopped_wall ? sb->stopped_wall : cg_wall_ns();
     int64_t ms = sb->started_mono && !sb->stopped_wall ? (cg_mono_ns() - sb->started_mono) / 1000000
                                                        : (end - sb->started_wall) / 1000000;
-    int64_t an_hour = (int64_t)sb->spec.cpus * 10000000 +
-                      (int64_t)sb->spec.memory_mb * 5000000 / 1024 +
-                      (int64_t)sb->spec.disk_gb * 1000000;
+    int64_t an_hour = (int64_t)sb->spec.cpus * CG_RATE_VCPU_NUSD +
+                      (int64_t)sb->spec.memory_mb * CG_RATE_MEMORY_GB_NUSD / 1024 +
+                      (int64_t)sb->spec.disk_gb * CG_RATE_DISK_GB_NUSD;
     return ms > 0 ? an_hour * ms / 3600000 : 0;
 }
 

@@ -64,7 +64,7 @@ void conn_queue(struct cg_http_conn *c, const void *p, size_t n)
 
 /* Nothing more is served: what is queued goes out, then the sending side is shut, and what the
  * client still sends is read and dropped for a while, so that no reset overtakes the reply. */
-static void conn_close_after_reply(struct cg_http_conn *c)
+void conn_close_after_reply(struct cg_http_conn *c)
 {
     c->closing = true;
     c->keep = false;
@@ -99,7 +99,10 @@ void conn_destroy(struct cg_http_conn *c)
     c->req_live = false;
     if (c->ws)
         ws_gone(c->ws);
+    if (c->pipe)
+        pipe_gone(c->pipe);
     c->ws = NULL;
+    c->pipe = NULL;
     cg_stream_destroy(c->stream);
     if (c->prev)
         c->prev->next = c->next;
@@ -336,9 +339,13 @@ static bool upgraded_bytes(struct cg_http_conn *c)
 {
     struct cg_buf bytes = c->in;
     cg_buf_init(&c->in, IN_MAX);
-    bool ok = bytes.n == 0 || ws_bytes(c->ws, cg_buf_slice(&bytes));
+    bool ok = true;
+    if (bytes.n > 0 && c->pipe)
+        pipe_bytes(c->pipe, cg_buf_slice(&bytes));
+    else if (bytes.n > 0)
+        ok = ws_bytes(c->ws, cg_buf_slice(&bytes));
     cg_buf_finish(&bytes);
-    return ok;
+    return ok && !c->dead;
 }
 
 /* Goes as far as the bytes in `in` allow. False when the connection is gone. */
@@ -364,7 +371,7 @@ static bool advance_more(struct cg_http_conn *c)
 }
 
 /* A handler that replies at once comes back here from below: one loop at a time is enough. */
-static bool advance(struct cg_http_conn *c)
+bool conn_advance(struct cg_http_conn *c)
 {
     if (c->advancing)
         return true;
@@ -393,7 +400,7 @@ static bool on_read(void *ctx, struct cg_slice bytes, struct cg_err *e)
         conn_destroy(c);
         return true;
     }
-    if (advance(c) && !c->dead && c->state == CONN_BODY && c->body_done && c->in.n > 65536)
+    if (conn_advance(c) && !c->dead && c->state == CONN_BODY && c->body_done && c->in.n > 65536)
         cg_stream_read_pause(c->stream);
     if (!c->dead && c->state == CONN_BODY && !c->body_done)
         acknowledge(c);
@@ -422,6 +429,8 @@ static void wrote_all(struct cg_http_conn *c)
     conn_rearm(c, true);
     if (c->ws)
         ws_drained(c->ws);
+    else if (c->pipe)
+        pipe_drained(c->pipe);
     else if (c->req_live && c->req.drain)
         c->req.drain(&c->req);
 }
@@ -468,7 +477,7 @@ void conn_request_over(struct cg_http_conn *c)
     conn_rearm(c, true);
     cg_stream_read_resume(c->stream);
     if (c->in.n > 0)
-        advance(c);
+        conn_advance(c);
 }
 
 static void name_peer(struct cg_http_conn *c, int fd)

@@ -64,7 +64,7 @@ void cg_http_server_destroy(struct cg_http_server *s); /* ends all connections *
 /* The value of a header, NULL when absent; valid until the request ends. */
 const char *cg_http_header(const struct cg_http_req *r, const char *name);
 
-/* The i-th header as it came (names in lower case); false behind the last. */
+/* The i-th header as it came; false behind the last. */
 bool cg_http_header_at(const struct cg_http_req *r, unsigned i, const char **name,
                        const char **value);
 
@@ -95,7 +95,34 @@ size_t cg_http_pending(const struct cg_http_req *r);
 void cg_http_finish(struct cg_http_req *r); /* r is invalid afterwards */
 void cg_http_break(struct cg_http_req *r);  /* cuts the connection: the reply cannot be completed */
 
+/* A reply with the headers of another server: "Name: value\r\n" each, none of which may be about
+ * framing. Nothing is added but framing; go on with write and finish. */
+void cg_http_relay(struct cg_http_req *r, int status, struct cg_slice headers, int64_t length);
+
 const char *cg_http_status_text(int status);
+
+/* --- another protocol, handed through --- */
+
+struct cg_http_pipe;
+
+struct cg_http_pipe_ops {
+    void (*on_bytes)(void *ctx,
+                     struct cg_slice bytes); /* at most 64 KiB, also once after a pause */
+    void (*on_drain)(void *ctx);
+    void (*on_close)(void *ctx); /* once; the pipe is invalid when it returns */
+};
+
+/* Sends the head (a whole 101) and takes the connection out of HTTP; r is invalid afterwards. Only
+ * for requests whose body has come, or that have none. Call _begin next: it hands on what the
+ * client sent early. */
+struct cg_http_pipe *cg_http_pass(struct cg_http_req *r, struct cg_slice head,
+                                  const struct cg_http_pipe_ops *ops, void *ctx);
+void cg_http_pipe_begin(struct cg_http_pipe *p);
+void cg_http_pipe_write(struct cg_http_pipe *p, struct cg_slice bytes);
+size_t cg_http_pipe_pending(const struct cg_http_pipe *p);
+void cg_http_pipe_pause(struct cg_http_pipe *p);
+void cg_http_pipe_resume(struct cg_http_pipe *p);
+void cg_http_pipe_end(struct cg_http_pipe *p); /* what is queued goes out first; on_close follows */
 
 /* --- WebSocket --- */
 

@@ -20,7 +20,7 @@ enum conn_wait {
 enum conn_state {
     CONN_HEAD,     /* waiting for or reading a head */
     CONN_BODY,     /* a request is handled; its body may still come */
-    CONN_UPGRADED, /* bytes belong to the WebSocket */
+    CONN_UPGRADED, /* bytes belong to the WebSocket or the pipe */
 };
 
 struct header {
@@ -59,6 +59,7 @@ struct cg_http_conn {
     enum conn_wait wait;
     int64_t deadline_ns; /* 0: none */
     struct cg_ws *ws;
+    struct cg_http_pipe *pipe;
 };
 
 struct cg_http_server {
@@ -86,6 +87,16 @@ void conn_simple_reply(struct cg_http_conn *c, int status, const char *text);
 /* request.c. head_judge: NULL when the head may be parsed, else what is wrong with it. */
 const char *head_judge(const char *p, size_t n);
 bool head_split_target(struct cg_http_req *r);
+
+/* Goes as far as the bytes that have come allow. */
+bool conn_advance(struct cg_http_conn *c);
+/* Nothing more is served: what is queued goes out, then the connection ends. */
+void conn_close_after_reply(struct cg_http_conn *c);
+
+/* pipe.c */
+void pipe_bytes(struct cg_http_pipe *p, struct cg_slice bytes);
+void pipe_drained(struct cg_http_pipe *p);
+void pipe_gone(struct cg_http_pipe *p);
 
 /* ws.c */
 bool ws_bytes(struct cg_ws *ws, struct cg_slice bytes);

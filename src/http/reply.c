@@ -59,15 +59,40 @@ static bool has_header(const struct cg_http_req *r, const char *name)
     return r->extra.n > 0 && memmem(r->extra.p, r->extra.n, name, strlen(name));
 }
 
-void cg_http_start(struct cg_http_req *r, int status, const char *type, int64_t length)
+/* Fixes how the body is framed. */
+static void begin(struct cg_http_conn *c, int64_t length)
 {
-    struct cg_http_conn *c = r->conn;
     CG_ASSERT(c->req_live && !c->replied);
     c->replied = true;
     c->left = length;
     c->chunked = length < 0 && c->parser.http_minor == 1;
     if ((length < 0 && !c->chunked) || !c->body_done || c->server->quiet)
         c->keep = false;
+}
+
+void cg_http_relay(struct cg_http_req *r, int status, struct cg_slice headers, int64_t length)
+{
+    struct cg_http_conn *c = r->conn;
+    bool bare = status == 204 || status == 304;
+    begin(c, bare ? 0 : length);
+    CG_OWN(cg_drop_buf) struct cg_buf head;
+    cg_buf_init(&head, headers.n + 512);
+    cg_buf_addf(&head, "HTTP/1.1 %d %s\r\n", status, cg_http_status_text(status));
+    if (c->chunked)
+        cg_buf_adds(&head, "Transfer-Encoding: chunked\r\n");
+    else if (length >= 0 && !bare)
+        cg_buf_addf(&head, "Content-Length: %lld\r\n", (long long)length);
+    cg_buf_adds(&head, c->keep ? "" : "Connection: close\r\n");
+    cg_buf_add(&head, headers.p, headers.n);
+    cg_buf_adds(&head, "\r\n");
+    CG_ASSERT(!head.full);
+    conn_queue(c, head.p, head.n);
+}
+
+void cg_http_start(struct cg_http_req *r, int status, const char *type, int64_t length)
+{
+    struct cg_http_conn *c = r->conn;
+    begin(c, length);
     CG_OWN(cg_drop_buf) struct cg_buf head;
     cg_buf_init(&head, CG_HTTP_HEAD_MAX);
     cg_buf_addf(&head, "HTTP/1.1 %d %s\r\nX-Request-Id: %s\r\n", status,

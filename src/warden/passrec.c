@@ -7,8 +7,8 @@
 
 enum { RECORD_ARGS = 16 * 1024, RECORD_SMALL = 2 * 1024, RECORD_ENV = 8 * 1024, FITS = 60000 };
 
-static const char *const origins[] = {"api", "terminal", "init", "clone",
-                                      "cli", "packages", "agent"};
+static const char *const origins[] = {"api", "terminal", "init",  "clone",
+                                      "cli", "packages", "agent", "preview"};
 
 /* --- the request --- */
 
@@ -21,8 +21,9 @@ static bool own_members(struct pass *p, const struct cg_json *o, struct cg_err *
     for (size_t i = 0; i < CG_COUNT(origins) && !known; i++)
         known = cg_streq(origin, origins[i]);
     if (!known)
-        return cg_fail(e, CG_INVALID,
-                       "origin must be api, terminal, init, clone, cli, packages or agent");
+        return cg_fail(
+            e, CG_INVALID,
+            "origin must be api, terminal, init, clone, cli, packages, agent or preview");
     if (cg_json_str(o, "agent") && !cg_streq(p->kind->name, "exec"))
         return cg_fail(e, CG_INVALID, "agent is a member of exec");
     if (session && !cg_record_session_valid(session))

@@ -212,7 +212,8 @@ def test_listening_ports_appear_and_go(server, box):
         return [p for p in server.api("GET", box.path + "/ports") if p["port"] == 8000]
 
     port = product.wait_for("port 8000 is listed", found, 30)[0]
-    assert port["protocol"] == "http" and port["preview_url"] is None and port["protected"] is False
+    assert port["protocol"] == "http" and port["protected"] is False
+    assert port["preview_url"] == f"http://{box.id}-{port['port']}.preview.localhost:{server.url.rsplit(':')[-1]}"
     box.exec("pkill -f 8000", user="root")
     product.wait_for("port 8000 is gone", lambda: not found(), 30)
 

@@ -7,7 +7,7 @@ export type * from "./api.js";
 export type {
   Alert, AlertList, AlertRule, AlertRuleConfig, IngestEvent, Ingested, Notification, NotificationConfig,
   NotificationConfigUpdate, NotificationList, Replay, ReplayEvent, ReplaySummary, Session, SessionPage,
-  Subscription, TrustScore, Usage,
+  TrustScore,
 } from "./models.js";
 export type { LiveEvent } from "./sse.js";
 export type { StreamOptions } from "./events.js";

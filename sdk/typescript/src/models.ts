@@ -153,19 +153,3 @@ export interface NotificationConfigUpdate {
   slack_webhook_url?: string;
   discord_webhook_url?: string;
 }
-
-export interface Subscription {
-  tier: string;
-  status: string;
-  customer_id: string | null;
-  current_period_end: string | null;
-  cancel_at_period_end: boolean;
-  trial_ends_at: string | null;
-}
-
-export interface Usage {
-  compute_minutes: number;
-  reported_minutes: number;
-  pending_seconds: number;
-  last_reported_at: string | null;
-}

@@ -1,4 +1,5 @@
 /* What was seen and what it cost: agent sessions and replay, alerts, notifications, billing. */
+import type { Answer, Subscription, Usage } from "./api.js";
 import type * as m from "./models.js";
 import { sandboxPath } from "./sandboxes.js";
 import { members, type Transport } from "./transport.js";
@@ -118,12 +119,18 @@ export class Billing {
     this.#t = transport;
   }
 
-  getSubscription(): Promise<m.Subscription> {
+  getSubscription(): Promise<Subscription> {
     return this.#t.json("GET", "/v1/billing/subscription");
   }
 
-  getUsage(): Promise<m.Usage> {
+  getUsage(): Promise<Usage> {
     return this.#t.json("GET", "/v1/billing/usage");
+  }
+
+  /** By sandbox and day, by day, or by sandbox; days as 2026-11-28, both included. */
+  exportUsage(options: { from?: string; to?: string; groupBy?: "sandbox_day" | "day" | "sandbox" } = {}): Promise<Answer<"exportUsage">> {
+    const { from, to, groupBy: group_by } = options;
+    return this.#t.json("GET", "/v1/billing/usage/export", { params: { from, to, group_by } });
   }
 
   /** The address of a payment page; a server without a payment provider answers NotAvailableError. */

@@ -119,6 +119,16 @@ export class Sandboxes {
     return this.#t.json("POST", sandboxPath(id, `/ports/${segment(port)}/protect`), { json: { password } });
   }
 
+  /** Nobody needs a password any more. */
+  async unprotectPort(id: string, port: number): Promise<void> {
+    await this.#t.request("DELETE", sandboxPath(id, `/ports/${segment(port)}/protect`));
+  }
+
+  /** A link to the port's preview that needs no password for so many seconds (an hour). */
+  sharePort(id: string, port: number, options: { expires_in?: number } = {}): Promise<Answer<"sharePort">> {
+    return this.#t.json("POST", sandboxPath(id, `/ports/${segment(port)}/share`), { json: members(options) });
+  }
+
   /** One row for each of its sessions. */
   trustScores(id: string): Promise<TrustScore[]> {
     return this.#t.json("GET", `/v1/trust/sandboxes/${segment(id)}`);

@@ -39,7 +39,7 @@ def command(disk, link_fd, accel, vcpus, mem_mib, ram="memory-backend-ram", more
     kvm, tsc = accel == "kvm", tsc_khz()
     steady = "" if kvm or " nonstop_tsc" not in pathlib.Path("/proc/cpuinfo").read_text() else " tsc=reliable"
     block = "driver=raw,file.driver=file,file.locking=off"
-    tb_size = 128 if mem_mib <= 2048 else 256
+    tb_size = 32 if mem_mib <= 512 else 128 if mem_mib <= 2048 else 256
     append = ("console=ttyS0 quiet panic=-1 reboot=t random.trust_cpu=on preempt=voluntary"
               + (f" tsc_early_khz={tsc}{steady}" if tsc else "") + ("" if kvm else " clearcpuid=cx16"))
     return [

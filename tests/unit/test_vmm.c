@@ -83,7 +83,7 @@ static void command_line_has_what_keeps_boots_from_hanging(void **state)
     assert_non_null(strstr(tcg, " tsc_early_khz=2600000"));
     assert_int_equal(strstr(tcg, " tsc=reliable") != NULL, cg_vmm_tsc_is_steady());
     assert_non_null(strstr(tcg, " clearcpuid=cx16"));
-    assert_non_null(strstr(tcg, "tb-size=128 "));
+    assert_non_null(strstr(tcg, shape.mem_mib <= 512 ? "tb-size=32 " : "tb-size=128 "));
     assert_non_null(strstr(tcg, "-sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny"));
     assert_null(strstr(tcg, "pci"));
     assert_non_null(strstr(tcg, "memory-backend-ram,id=ram,size="));

@@ -17,6 +17,16 @@
 
 #include <string.h>
 
+/* For code that TCG has translated. It fills up to its size, privately, so a small guest gets a
+ * small one: 32 MiB hold a shell's and git's work without translating it twice, what is larger runs
+ * larger programs. */
+static unsigned code_cache_mib(uint32_t mem_mib)
+{
+    if (mem_mib <= 512)
+        return 32;
+    return mem_mib <= 2048 ? 128 : 256;
+}
+
 static void add_machine(const struct cg_vmm_launch *l, struct cg_vmm_args *a)
 {
     cg_vmm_arg(a, "-M");
@@ -30,7 +40,7 @@ static void add_machine(const struct cg_vmm_launch *l, struct cg_vmm_args *a)
     if (l->accel == CG_ACCEL_KVM)
         cg_vmm_arg(a, "kvm");
     else
-        cg_vmm_arg(a, "tcg,thread=multi,tb-size=%u", l->mem_mib <= 2048 ? 128 : 256);
+        cg_vmm_arg(a, "tcg,thread=multi,tb-size=%u", code_cache_mib(l->mem_mib));
     cg_vmm_arg(a, "-cpu");
     cg_vmm_arg(a, "%s", l->accel == CG_ACCEL_KVM ? "host" : "max");
     cg_vmm_arg(a, "-smp");

@@ -111,14 +111,15 @@ static bool admit_disk(const struct cg_core *c, uint32_t disk_gb, struct cg_err 
 }
 
 /* It is there; its agents are known and fit, if they are not installed yet. */
-static bool admit_template(const struct cg_core *c, const char *name, struct cg_err *e)
+static bool admit_template(const struct cg_core *c, const char *name, bool has_base,
+                           struct cg_err *e)
 {
     struct cg_image image = {0};
     CG_OWN(cg_drop_free) char *base = cg_strndup(name, strcspn(name, "+"));
     if (!cg_image_resolve(&c->images, base, &image, e))
         return false;
     cg_image_finish(&image);
-    if (!strchr(name, '+'))
+    if (has_base || !strchr(name, '+'))
         return true;
     struct cg_err why = CG_ERR_INIT;
     bool there = cg_image_resolve(&c->images, name, &image, &why);
@@ -145,5 +146,5 @@ bool cg_admit(struct cg_core *c, const struct cg_spec *s, struct cg_err *e)
         return cg_fail(e, CG_NOT_FOUND, "there is no snapshot %s", s->snapshot);
     if (from && !cg_snapshot_usable(from, e))
         return false;
-    return admit_template(c, s->template_name, e);
+    return admit_template(c, s->template_name, from != NULL, e);
 }

@@ -185,15 +185,19 @@ static bool place_snapshot(struct cg_creation *n, const char *dir, struct cg_err
            (!sb->helper || cg_golden_prepare(n, e));
 }
 
-/* A template with agents is made when it is asked for the first time. */
+/* A template with agents is made when it is asked for the first time. What is resumed or made of a
+ * snapshot has its own base image: for kernel and initramfs the plain template will do, whatever
+ * has become of the agents' profiles since. */
 static bool find_image(const struct cg_creation *n, struct cg_image *image, struct cg_err *e)
 {
     const struct cg_image_config *c = &n->sb->core->images;
     const char *name = n->sb->spec.template_name;
-    if (cg_variant_is(name) && !n->resume && !n->snapshot &&
-        !cg_variant_build(c, name, NULL, NULL, e))
-        return false;
-    return cg_image_resolve(c, name, image, e);
+    if (n->resume || n->snapshot) {
+        CG_OWN(cg_drop_free) char *plain = cg_strndup(name, strcspn(name, "+"));
+        return cg_image_resolve(c, plain, image, e);
+    }
+    return (!cg_variant_is(name) || cg_variant_build(c, name, NULL, NULL, e)) &&
+           cg_image_resolve(c, name, image, e);
 }
 
 bool cg_creation_prepare(struct cg_creation *n, struct cg_err *e)

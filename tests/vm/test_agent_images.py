@@ -144,6 +144,8 @@ def server(place):
 
 def test_a_server_makes_the_image_when_it_is_asked_for_and_the_agent_runs_with_its_settings(place, server, tmp_path):
     top, _ = place
+    profile = top / "data" / "agents" / "tiny.yaml"
+    profile.write_text(PROFILE.format(package=top / "tiny-1.2.3.tgz").replace("green", "blue"))
     (tmp_path / ".caged.yaml").write_text("template: minimal\nmemory: 256\ndisk: 1\nagents: [small]\nbudget: 3\n")
     made = json.loads(server.cli("up", "--json", cwd=tmp_path).stdout)
     sandbox = product.Sandbox(server, made)
@@ -164,6 +166,11 @@ def test_a_server_makes_the_image_when_it_is_asked_for_and_the_agent_runs_with_i
     server.start()
     again = server.api("GET", sandbox.path)
     assert again["agents"] == ["tiny"] and again["template"] == "minimal"
+    # its profile is another one by now: what was made before goes on all the same
+    profile.write_text(profile.read_text().replace("blue", "grey"))
+    server.api("POST", sandbox.path + "/pause")
+    server.api("POST", sandbox.path + "/resume")
+    assert json.loads(sandbox.run("tiny x y"))["result"]["text"] == "blue x y mine second "
 
 
 def test_packages_are_installed_by_the_template_before_the_sandbox_is_ready(server):

@@ -19,7 +19,7 @@ def lab():
 
 @pytest.fixture(scope="module")
 def server(lab):
-    with product.Server(f"network:\n  resolvers: [{RESOLVER}]\n") as s:
+    with product.Server(outside.calm() + f"network:\n  resolvers: [{RESOLVER}]\n") as s:
         yield s
 
 

@@ -22,7 +22,7 @@ def lab():
 
 @pytest.fixture(scope="module")
 def server(lab):
-    with product.Server(f"network:\n  resolvers: [{RESOLVER}]\n") as s:
+    with product.Server(outside.calm() + f"network:\n  resolvers: [{RESOLVER}]\n") as s:
         yield s
 
 
@@ -259,7 +259,7 @@ def test_the_attack_verb_finds_every_wall_held_and_leaves_nothing(lab, box):
 
 
 def test_the_attack_verb_tells_a_door_that_is_open(lab):
-    with product.Server("network:\n  allow: ['127.0.0.1/32']\n") as server:
+    with product.Server(outside.calm() + "network:\n  allow: ['127.0.0.1/32']\n") as server:
         box = server.create(memory_mb=256, disk_gb=1, network_mode="none")
         done = server.cli("attack", box.id, "--only", "doors", check=False)
         assert done.returncode == 0 and "host.caged.internal" not in done.stdout, done.stdout  # none is none
@@ -309,12 +309,14 @@ def test_the_record_names_the_process_of_a_connection_and_of_a_lookup(box):
         said = [e for e in network if e["data"]["event"] == "connect" and e["data"].get("conn") in opened]
         return {(opened[e["data"]["conn"]]["address"], opened[e["data"]["conn"]]["verdict"], e["data"]["comm"], e["src"]) for e in said}
     product.wait_for("both are joined", lambda: {(GOOD, "allow", "curl", "guest"), (OTHER, "deny", "curl", "guest")} <= joined(), 30)
-    # one that lasts: the agent's word is there before it says anything
-    head = "GET /host HTTP/1.1\\r\\nHost: good.example\\r\\nConnection: close\\r\\n\\r\\n"
-    assert "reached" in root(box, f"exec 3<>/dev/tcp/{GOOD}/80; sleep 3; printf '{head}' >&3; cat <&3")
-    named = [e["data"] for e in product.wait_for("an end names the process", lambda: [
-        e for e in box.events("network") if e["data"]["event"] == "close" and e["data"].get("process") == "bash"], 30)]
-    assert named[0]["pid"] > 0 and [e for e in box.events("network") if e["data"]["event"] == "open" and e["data"].get("pid") == named[0]["pid"]]
+    # one that lasts until the agent's word is there
+    policy(box, "allowlist", ["good.example", "good.example:8080"])
+    root(box, f"rm -f /tmp/go; (exec 3<>/dev/tcp/{GOOD}/8080; until [ -e /tmp/go ]; do sleep 0.2; done) >/dev/null 2>&1 &")
+    product.wait_for("it is joined", lambda: (GOOD, "allow", "bash", "guest") in joined(), 30)
+    root(box, "touch /tmp/go")
+    named = product.wait_for("its end names the process", lambda: [
+        e["data"] for e in box.events("network") if e["data"]["event"] == "close" and e["data"].get("process") == "bash"], 30)
+    assert named[0]["pid"] > 0
     asked = {e["data"].get("lookup"): e["data"] for e in box.events("dns")}
     said = [e["data"] for e in box.events("network") if e["data"].get("lookup")]
     assert [s for s in said if asked[s["lookup"]]["name"] == "good.example"] or [a for a in asked.values() if a.get("process")], said

@@ -3,6 +3,7 @@
 import pathlib
 import subprocess
 
+import outside
 import product
 import pytest
 import tlshost
@@ -28,7 +29,7 @@ def server(outside):
     both = pathlib.Path(bound.dir.name) / "both.pem"
     both.write_text(bound.ca.read_text() + unbound.ca.read_text())
     config = (f"network:\n  allow: ['127.0.0.1/32:{bound.port}', '127.0.0.1/32:{unbound.port}']\n  ca_file: {both}\n")
-    with product.Server(config) as s:
+    with product.Server(outside.calm() + config) as s:
         s.api("POST", "/v1/secrets", {"name": "TOKEN", "value": VALUE, "hosts": [bound.name]})
         s.api("PUT", "/v1/secrets/OTHER", {"value": OTHER, "hosts": ["elsewhere.example"]})
         yield s

@@ -6,7 +6,9 @@ import contextlib
 import hashlib
 import io
 import json
+import os
 import pathlib
+import re
 import struct
 import subprocess
 import tarfile
@@ -91,6 +93,22 @@ for kind, port in (("udp", 443), ("udp", 123), ("udp", 5353), ("icmp", 0)):
 print("up")
 threading.Event().wait()
 """
+
+
+def calm():
+    """Configuration of a server that pauses nobody for its score: what is attacked here would cost every sandbox its trust."""
+    rules = tempfile.NamedTemporaryFile("w", suffix=".yaml")
+    os.chmod(rules.name, 0o644)
+    text = (product.ROOT / "data" / "trust" / "default.yaml").read_text()
+    calmer = re.sub(r"pause: \d+", "pause: 0", text, count=1)
+    assert calmer != text
+    rules.write(calmer)
+    rules.flush()
+    KEPT.append(rules)  # servers read it again when they start again
+    return f"trust: {{rules: {rules.name}}}\n"
+
+
+KEPT = []
 
 
 def put_wheel(www):

@@ -3,10 +3,10 @@
 import pathlib
 import subprocess
 
-import outside
 import product
 import pytest
 import tlshost
+from outside import calm
 
 VALUE = "ghp_Real9Value8Seven7Six6"
 OTHER = "other-Real-Value-1234567"
@@ -29,7 +29,7 @@ def server(outside):
     both = pathlib.Path(bound.dir.name) / "both.pem"
     both.write_text(bound.ca.read_text() + unbound.ca.read_text())
     config = (f"network:\n  allow: ['127.0.0.1/32:{bound.port}', '127.0.0.1/32:{unbound.port}']\n  ca_file: {both}\n")
-    with product.Server(outside.calm() + config) as s:
+    with product.Server(calm() + config) as s:
         s.api("POST", "/v1/secrets", {"name": "TOKEN", "value": VALUE, "hosts": [bound.name]})
         s.api("PUT", "/v1/secrets/OTHER", {"value": OTHER, "hosts": ["elsewhere.example"]})
         yield s
@@ -104,6 +104,32 @@ def test_real_values_are_nowhere_in_the_memory_of_the_guest(server, box, outside
             seen += piece.count(b"caged_ph_TOKEN_")
             assert VALUE.encode() not in piece
     assert seen > 0, "the search reads the guest's memory"
+
+
+def test_real_values_are_not_in_a_snapshot_nor_in_what_a_crash_would_leave(server, box, outside):
+    """Disk and memory of the guest as they are kept, unpacked: the placeholder is there, the value is not."""
+    curl(box, f"https://{outside[0].name}/echo", '-H "A: $TOKEN"')
+    made = server.api("POST", box.path + "/snapshots", {"memory": True})
+    try:
+        kept = [p for p in (server.state / "snapshots").rglob("*") if p.is_file()]
+        assert kept
+        values = placeholders = 0
+        for path in kept:
+            with path.open("rb") as f:
+                head = f.read(4)
+            command = ["zstd", "-dcq", path] if head == b"\x28\xb5\x2f\xfd" else ["cat", path]
+            text = subprocess.Popen(command, stdout=subprocess.PIPE)
+            found = subprocess.run(["grep", "-a", "-o", "-e", VALUE, "-e", "caged_ph_TOKEN_"], stdin=text.stdout, capture_output=True, text=True).stdout
+            text.wait()
+            values += found.count(VALUE)
+            placeholders += found.count("caged_ph_TOKEN_")
+        assert values == 0 and placeholders > 0, (values, placeholders, kept)
+    finally:
+        server.api("DELETE", f"/v1/snapshots/{made['id']}")
+    for pid, line in product.processes_naming(box.id).items():
+        if "caged-warden" in line:
+            limits = pathlib.Path(f"/proc/{pid}/limits").read_text()
+            assert [row for row in limits.split("\n") if row.startswith("Max core file size")][0].split()[4:6] == ["0", "0"]
 
 
 def test_basic_authentication_gets_the_value(box, outside):
@@ -198,32 +224,6 @@ def test_real_values_are_nowhere_on_the_host(server, box, outside):
         assert "value" not in line and VALUE not in repr(line)
     used = {s["name"]: s for s in server.api("GET", "/v1/secrets")}["TOKEN"]
     assert used["last_used"] and used["hosts"] == [outside[0].name]
-
-
-def test_real_values_are_not_in_a_snapshot_nor_in_what_a_crash_would_leave(server, box, outside):
-    """Disk and memory of the guest as they are kept, unpacked: the placeholder is there, the value is not."""
-    curl(box, f"https://{outside[0].name}/echo", '-H "A: $TOKEN"')
-    made = server.api("POST", box.path + "/snapshots", {"memory": True})
-    try:
-        kept = [p for p in (server.state / "snapshots").rglob("*") if p.is_file()]
-        assert kept
-        values = placeholders = 0
-        for path in kept:
-            with path.open("rb") as f:
-                head = f.read(4)
-            command = ["zstd", "-dcq", path] if head == b"\x28\xb5\x2f\xfd" else ["cat", path]
-            text = subprocess.Popen(command, stdout=subprocess.PIPE)
-            found = subprocess.run(["grep", "-a", "-o", "-e", VALUE, "-e", "caged_ph_TOKEN_"], stdin=text.stdout, capture_output=True, text=True).stdout
-            text.wait()
-            values += found.count(VALUE)
-            placeholders += found.count("caged_ph_TOKEN_")
-        assert values == 0 and placeholders > 0, (values, placeholders, kept)
-    finally:
-        server.api("DELETE", f"/v1/snapshots/{made['id']}")
-    for pid, line in product.processes_naming(box.id).items():
-        if "caged-warden" in line:
-            limits = pathlib.Path(f"/proc/{pid}/limits").read_text()
-            assert [row for row in limits.split("\n") if row.startswith("Max core file size")][0].split()[4:6] == ["0", "0"]
 
 
 def test_what_was_refused_and_swapped_is_recorded(box, outside):

@@ -149,6 +149,9 @@ api_handler api_sandbox_snapshots, api_snapshots_create, api_snapshots, api_snap
     api_snapshot_delete, api_snapshot_restore, api_snapshot_download, api_snapshot_content,
     api_sandbox_fork, api_gc;
 api_handler api_trust, api_trust_sessions;
+api_handler api_alerts, api_alert, api_alert_resolve, api_alert_rules, api_alert_rule_set;
+api_handler api_notifications, api_notifications_unread, api_notification_read,
+    api_notifications_read_all, api_notify_config, api_notify_config_set, api_notify_test;
 api_handler api_tunnel, api_mcp;
 api_handler api_agents, api_run_agent, api_scripted;
 api_handler api_sessions, api_sandbox_sessions, api_session, api_replay, api_replay_summary,

@@ -9,6 +9,7 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "core/accounts.h"
+#include "core/alerts.h"
 #include "core/audit.h"
 #include "core/host.h"
 #include "core/providers.h"
@@ -95,8 +96,9 @@ static bool serve(struct server *s, struct cg_err *e)
         return cg_fail(e, CG_INTERNAL, "libuv does not start");
     if (!cg_core_start(&s->core, e) || !write_owner_key(s, e) || !cg_accounts_start(&s->core, e) ||
         !cg_core_secrets_start(&s->core, e) || !cg_scores_start(&s->core, e) ||
-        !cg_adopt_all(&s->core, e) || !cg_usage_start(&s->core, e) ||
-        !cg_audit_start(&s->core, e) || !cg_api_start(&s->api, &s->core, s->host.listen, e))
+        !cg_alerts_start(&s->core, e) || !cg_adopt_all(&s->core, e) ||
+        !cg_usage_start(&s->core, e) || !cg_audit_start(&s->core, e) ||
+        !cg_api_start(&s->api, &s->core, s->host.listen, e))
         return false;
     cg_providers_scripted(&s->core, s->host.port);
     if (s->host.probe >= 0)
@@ -110,6 +112,7 @@ static bool serve(struct server *s, struct cg_err *e)
     uv_run(&s->loop, UV_RUN_DEFAULT);
     cg_host_withdraw(&s->core);
     cg_api_finish(&s->api);
+    cg_alerts_finish(&s->core);
     cg_usage_stop(&s->core);
     cg_audit_stop(&s->core);
     cg_core_finish(&s->core);

@@ -101,6 +101,13 @@ const struct cg_verb cg_verbs[] = {
     {"budget", NULL, "<id> [set DOLLARS|none]", "what a sandbox has spent and may spend", "",
      "caged budget cage-k3v9q2m7xa\ncaged budget cage-k3v9q2m7xa set 8   # while it runs",
      verb_budget},
+    {"alerts", NULL,
+     "[list | resolve ID | rules | rule ID ... | notifications | channels ... | test]",
+     "what to look at, the rules that raise it, and who is told", "--format --json",
+     "caged alerts\ncaged alerts rule rule-k3v9q2m7xa score_threshold=80\n"
+     "caged alerts channels email_address ops@example.com\n"
+     "caged alerts channels enabled_channels in_app,email",
+     verb_alerts},
     {"trust", NULL, "<id> [--explain] | recompute <id|FILE> [--rules FILE] | check [--rules FILE]",
      "the trust score of a sandbox, with every deduction and its evidence",
      "--explain --rules --format --json",

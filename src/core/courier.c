@@ -8,6 +8,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "egress/judge.h"
+
 enum { AT_ONCE = 8, WAITING_MAX = 512, TIMEOUT_S = 10, ANSWER_MAX = 4096 };
 
 struct job {
@@ -50,17 +52,11 @@ static void free_job(struct job *j)
 
 /* --- where it may go --- */
 
-static bool inside(const struct cg_egress_rule *r, uint32_t address, uint16_t port)
-{
-    uint32_t mask = r->prefix ? UINT32_MAX << (32 - r->prefix) : 0;
-    return ((address ^ r->address) & mask) == 0 && (!r->port || r->port == port);
-}
-
 bool cg_courier_may(const struct cg_egress_rule *allow, unsigned nallow, uint32_t address,
                     uint16_t port, bool tls)
 {
     for (unsigned i = 0; i < nallow; i++)
-        if (inside(&allow[i], address, port))
+        if (cg_egress_rule_fits(&allow[i], address, port))
             return true;
     return tls && !cg_egress_special(address);
 }

@@ -157,6 +157,56 @@ static bool read_number(struct file *f, yaml_node_t *n, uint32_t max, uint32_t *
     return true;
 }
 
+static bool read_password(struct file *f, yaml_node_t *n, struct cg_options *o)
+{
+    struct cg_err why = CG_ERR_INIT;
+    free(o->smtp_password);
+    o->smtp_password = NULL;
+    if (!scalar(n) || !cg_fs_slurp(scalar(n), 1024, &o->smtp_password, NULL, &why))
+        return bad(f, n, why.text[0] ? why.text : "notify.smtp_password_file must be a file");
+    o->smtp_password[strcspn(o->smtp_password, "\r\n")] = '\0';
+    return true;
+}
+
+/* notify.KEY: where messages may go, and the mail server. */
+static bool read_notify(struct file *f, const char *key, yaml_node_t *at, yaml_node_t *n,
+                        struct cg_options *o)
+{
+    const struct {
+        const char *name;
+        char **out;
+    } texts[] = {{"smtp_url", &o->smtp_url}, {"smtp_user", &o->smtp_user}, {"from", &o->mail_from}};
+    if (strcmp(key, "allow") == 0) {
+        struct cg_egress_policy p = {.nrules = 0};
+        bool fine = read_allow(f, n, &p);
+        memcpy(o->notify_allow, p.rules, sizeof o->notify_allow);
+        o->nnotify_allow = p.nrules;
+        return fine;
+    }
+    if (strcmp(key, "smtp_password_file") == 0)
+        return read_password(f, n, o);
+    if (strcmp(key, "retry_seconds") == 0)
+        return read_number(f, n, 3600, &o->retry_s);
+    if (strcmp(key, "interval_seconds") == 0)
+        return read_number(f, n, 3600, &o->alert_interval_s);
+    for (size_t i = 0; i < CG_COUNT(texts); i++) {
+        if (strcmp(key, texts[i].name) != 0)
+            continue;
+        bool url = strcmp(key, "smtp_url") == 0;
+        if (!scalar(n) || strpbrk(scalar(n), "\r\n ") ||
+            (url && !cg_has_prefix(scalar(n), "smtp://") && !cg_has_prefix(scalar(n), "smtps://")))
+            return bad(f, n,
+                       url ? "notify.smtp_url must be smtp:// or smtps:// and a host"
+                           : "one word is needed");
+        free(*texts[i].out);
+        *texts[i].out = cg_strdup(scalar(n));
+        return true;
+    }
+    return bad(f, at,
+               "notify knows allow, smtp_url, smtp_user, smtp_password_file, from, "
+               "retry_seconds and interval_seconds");
+}
+
 /* One of two words. */
 static bool read_word(struct file *f, yaml_node_t *n, const char *off, const char *on, bool *out)
 {
@@ -214,8 +264,9 @@ static bool unknown_key(struct file *f, yaml_node_t *at, const char *section)
             cg_buf_addf(&b, "%s%s", b.n > begin ? ", " : "", known[i]);
     }
     if (b.n == begin)
-        cg_buf_adds(&b, "the sections accounts, defaults, golden, limits, llm, network, pause, "
-                        "previews, providers and trust");
+        cg_buf_adds(&b,
+                    "the sections accounts, defaults, golden, limits, llm, network, notify, pause, "
+                    "previews, providers and trust");
     (void)cg_strlcpy(text, sizeof text, cg_buf_cstr(&b));
     cg_buf_finish(&b);
     return bad(f, at, text);
@@ -273,6 +324,8 @@ static bool read_key(struct file *f, const char *section, const char *key, yaml_
         o->prices_file = cg_strdup(scalar(value));
         return true;
     }
+    if (strcmp(section, "notify") == 0)
+        return read_notify(f, key, at, value, o);
     if (strcmp(full, "trust.rules") == 0)
         return read_rules(f, value, o);
     char **text = strcmp(full, "previews.url") == 0      ? &o->preview_url
@@ -451,6 +504,10 @@ void cg_options_finish(struct cg_options *o)
     free(o->prices_file);
     free(o->trust_rules);
     free(o->trust_text);
+    free(o->smtp_url);
+    free(o->smtp_user);
+    free(o->smtp_password);
+    free(o->mail_from);
     free(o->ca_pem);
     free(o->preview_url);
     free(o->preview_listen);

@@ -35,8 +35,13 @@ struct cg_options {
     bool signup_open;           /* anybody who reaches the server may make an account */
     struct cg_gateway_provider providers[CG_GATEWAY_PROVIDERS]; /* of models */
     size_t nproviders;
-    bool llm_strict;             /* budgets hold a whole reply at once, not a quantum at a time */
-    bool llm_no_bodies;          /* requests and replies are not kept */
+    bool llm_strict;    /* budgets hold a whole reply at once, not a quantum at a time */
+    bool llm_no_bodies; /* requests and replies are not kept */
+    struct cg_egress_rule notify_allow[CG_EGRESS_RULES]; /* where messages may go beside https to
+                                                            public addresses */
+    unsigned nnotify_allow;
+    char *smtp_url, *smtp_user, *smtp_password, *mail_from; /* NULL: no mail; no user */
+    uint32_t retry_s, alert_interval_s;                     /* 0: 5 and 60 */
     char *trust_rules;           /* the operator's, laid over those that are installed, or NULL */
     char *trust_text;            /* what stands in it */
     char *prices_file;           /* NULL: the one that is installed */

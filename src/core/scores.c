@@ -7,6 +7,7 @@
 
 #include "base/fs.h"
 #include "base/log.h"
+#include "core/alerts.h"
 #include "record/reader.h"
 
 enum { TRUST_LINES = 4000 };
@@ -193,6 +194,8 @@ static void on_score(struct cg_wcall *call, const struct cg_json *m)
     s->changed_wall = cg_wall_ns();
     cg_sandbox_save(sb, NULL, NULL);
     cg_sandbox_changed(sb);
+    if (moved)
+        cg_alerts_score(sb, cg_json_get(m, "last"));
     maybe_pause(sb);
 }
 

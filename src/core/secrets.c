@@ -165,6 +165,34 @@ static size_t unseal(const struct secret *s, char out[CG_SECRET_MAX])
     return (size_t)n;
 }
 
+char *cg_core_seal(const char *account, const char *name, struct cg_slice value)
+{
+    struct secret s = {.sealed = NULL};
+    CG_ASSERT(value.n < CG_SECRET_MAX);
+    (void)cg_strlcpy(s.account, sizeof s.account, account);
+    (void)cg_strlcpy(s.name, sizeof s.name, name);
+    seal(&s, value);
+    return s.sealed;
+}
+
+bool cg_core_unseal(const char *account, const char *name, const char *sealed, char *out,
+                    size_t size)
+{
+    CG_OWN(cg_drop_free) char *copy = cg_strdup(sealed);
+    char value[CG_SECRET_MAX];
+    struct secret s = {.sealed = copy};
+    (void)cg_strlcpy(s.account, sizeof s.account, account);
+    (void)cg_strlcpy(s.name, sizeof s.name, name);
+    size_t n = unseal(&s, value);
+    bool fits = n > 0 && n < size;
+    if (fits) {
+        memcpy(out, value, n);
+        out[n] = '\0';
+    }
+    explicit_bzero(value, sizeof value);
+    return fits;
+}
+
 /* --- the store --- */
 
 static void save(struct cg_core *c, const struct secret *s, cg_store_done *done, void *ctx)

@@ -34,4 +34,10 @@ CG_MUST_USE bool cg_core_secrets_request(struct cg_sandbox *sb, struct cg_buf *o
                                          struct cg_err *e);
 void cg_core_wipe(struct cg_buf *b);
 
+/* The same seal for other things that are kept for an account: hex, the caller's. Opens only under
+ * the account and name that it was sealed with, into out (NUL-terminated); false when not. */
+CG_MUST_USE char *cg_core_seal(const char *account, const char *name, struct cg_slice value);
+CG_MUST_USE bool cg_core_unseal(const char *account, const char *name, const char *sealed,
+                                char *out, size_t size);
+
 #endif

@@ -309,7 +309,7 @@ static bool expand(struct parser *ps, int command, const char **from, char kind,
     memmove(to, *from, have);
     sh->used += have;
     *from = to;
-    stand_in(ps, start);
+    stand_in(ps, kind == '$' ? start : ps->p);
     return expands;
 }
 

@@ -155,6 +155,8 @@ struct warden {
     uint64_t exec_seq; /* names of execs */
     unsigned execs;    /* running */
     uint64_t exec_count;
+    uint64_t exec_failed;  /* ended with another code than 0, or could not be started */
+    uint64_t output_bytes; /* of commands that have ended */
 
     uv_timer_t tick; /* fast, while `tick_wanted` */
     bool ticking;

@@ -280,6 +280,8 @@ static uint64_t record_exit(struct pass *p)
      * another stream), or is being killed because its caller went away */
     bool ended = p->failed || cg_json_get(o, "exit_code");
     bool killed = !ended && p->cancelled && !p->detach;
+    p->w->exec_failed += p->failed || (ended && cg_json_int(o, "exit_code", 0) != 0);
+    p->w->output_bytes += p->bytes[CG_LINK_STDOUT] + p->bytes[CG_LINK_STDERR];
     cg_jsonw_kstr(j, "phase", ended || killed ? "exit" : "detached");
     cg_jsonw_kstr(j, "exec_id", p->exec_id);
     put_result(p, j);

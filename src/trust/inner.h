@@ -100,7 +100,8 @@ struct look {
 /* proc.c */
 void procs_exec(struct procs *p, const struct look *l, int64_t ppid);
 const struct proc *procs_find(const struct procs *p, int64_t pid);
-bool procs_under(const struct procs *p, int64_t pid, const struct cg_texts *names);
+/* An ancestor has one of the names; `itself`: the process may be the one. */
+bool procs_under(const struct procs *p, int64_t pid, bool itself, const struct cg_texts *names);
 /* A process beside this one (same parent, started close by) with one of the names. */
 const struct proc *procs_beside(const struct procs *p, const struct proc *of,
                                 const struct cg_texts *names);

@@ -297,8 +297,9 @@ static bool ancestry_fits(const struct look *l, const struct cg_condition *c)
 {
     const struct cg_texts *under = &c->list[CG_L_UNDER];
     const struct cg_texts *not = &c->list[CG_L_NOT_UNDER];
-    return (under->n == 0 || procs_under(&l->t->procs, l->pid, under)) &&
-           (not ->n == 0 || !procs_under(&l->t->procs, l->pid, not ));
+    bool itself = !l->argv || l->sh; /* a command in a shell's text stands under that shell */
+    return (under->n == 0 || procs_under(&l->t->procs, l->pid, itself, under)) &&
+           (not ->n == 0 || !procs_under(&l->t->procs, l->pid, itself, not ));
 }
 
 static bool command_matches(struct look *l, const struct cg_condition *c)

@@ -26,9 +26,11 @@ void procs_exec(struct procs *p, const struct look *l, int64_t ppid)
         p->reader[p->nreaders++ % READERS] = *at;
 }
 
-bool procs_under(const struct procs *p, int64_t pid, const struct cg_texts *names)
+bool procs_under(const struct procs *p, int64_t pid, bool itself, const struct cg_texts *names)
 {
     const struct proc *at = procs_find(p, pid);
+    if (at && !itself)
+        at = procs_find(p, at->ppid);
     for (int hops = 0; at && hops < ANCESTORS; hops++) {
         if (texts_match(names, at->program) || (at->script[0] && texts_match(names, at->script)))
             return true;

@@ -2,9 +2,11 @@
  * score is a function of the record alone. */
 #include "check.h"
 
+#include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <zstd.h>
 
 #include "base/fs.h"
 #include "base/json.h"
@@ -227,6 +229,59 @@ static void the_same_lines_give_the_same_deductions_capped_by_session_and_sandbo
                         "exec.remote-script/25/1;credentials.read/20/2;exec.remote-script/25/4;");
 }
 
+/* Lines of a file that was packed with zstd, one after the other through the engine. */
+static void replay(const char *path, struct cg_trust *t, unsigned *lines)
+{
+    struct cg_err e = CG_ERR_INIT;
+    CG_OWN(cg_drop_free) char *packed = NULL;
+    CG_OWN(cg_drop_buf) struct cg_buf text;
+    size_t n = 0;
+    if (!cg_fs_slurp(path, 1 << 20, &packed, &n, &e))
+        fail_msg("%s", e.text);
+    cg_buf_init(&text, 64 << 20);
+    ZSTD_DStream *z = ZSTD_createDStream();
+    ZSTD_inBuffer in = {packed, n, 0};
+    while (in.pos < in.size) {
+        ZSTD_outBuffer out = {cg_buf_room(&text, 1 << 20), 1 << 20, 0};
+        assert_non_null(out.dst);
+        assert_false(ZSTD_isError(ZSTD_decompressStream(z, &out, &in)));
+        cg_buf_grew(&text, out.pos);
+    }
+    ZSTD_freeDStream(z);
+    for (const char *at = text.p, *end = text.p + text.n; at < end; ++*lines) {
+        const char *eol = memchr(at, '\n', (size_t)(end - at));
+        struct cg_record_line line;
+        assert_non_null(eol);
+        assert_true(cg_record_line_parse((struct cg_slice){at, (size_t)(eol - at)}, &line));
+        cg_trust_line(t, &line);
+        at = eol + 1;
+    }
+}
+
+/* Recorded in real guests by tests/vm/test_trust_projects.py. */
+static void recorded_work_on_real_projects_costs_nothing(void **state)
+{
+    (void)state;
+    struct cg_err e = CG_ERR_INIT;
+    CG_OWN(cg_drop_pack) struct cg_pack *p = read_pack(NULL, &e);
+    CG_OWN(cg_drop_free)
+    char *pattern = cg_format("%s/tests/vectors/trust/*.jsonl.zst", getenv("CAGED_SOURCE"));
+    glob_t found;
+    assert_int_equal(glob(pattern, 0, NULL, &found), 0);
+    for (size_t i = 0; i < found.gl_pathc; i++) {
+        struct told told = {.n = 0};
+        unsigned lines = 0;
+        struct cg_trust *t = cg_trust_create(p, NULL, take, &told);
+        replay(found.gl_pathv[i], t, &lines);
+        if (cg_trust_score(t) != CG_TRUST_FULL)
+            print_error("%s: %s\n", found.gl_pathv[i], told.text);
+        assert_true(lines > 500);
+        assert_int_equal(cg_trust_score(t), CG_TRUST_FULL);
+        cg_trust_destroy(t);
+    }
+    globfree(&found);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -236,6 +291,7 @@ int main(void)
         cmocka_unit_test(wrong_rules_are_refused_with_their_line),
         cmocka_unit_test(an_operators_file_changes_what_it_names_and_nothing_else),
         cmocka_unit_test(the_same_lines_give_the_same_deductions_capped_by_session_and_sandbox),
+        cmocka_unit_test(recorded_work_on_real_projects_costs_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,7 +12,7 @@ describe("a sandbox in the browser", { timeout: 900_000 }, () => {
     server = new Server().start();
     browser = await launch();
     page = await open(browser, server);
-    page.setDefaultTimeout(30_000);
+    page.setDefaultTimeout(90_000);
   });
   after(async () => {
     await browser?.close();

@@ -15,7 +15,7 @@ describe("the work of an agent in the browser", { timeout: 900_000 }, () => {
     server = new Server(`network:\n  allow: ['127.0.0.1/32']\nproviders:\n  anthropic: {base_url: '${provider.url}'}\n`).start();
     browser = await launch();
     page = await open(browser, server);
-    page.setDefaultTimeout(60_000);
+    page.setDefaultTimeout(90_000);
     page.on("dialog", (d) => page.wrong.push(`a dialog: ${d.message()}`) && d.dismiss());
     id = (await server.create({ name: EVIL, budget: 0.06, network_mode: "allowlist", allowlist: ["example.com"] })).id;
   });
@@ -125,7 +125,7 @@ describe("the work of an agent in the browser", { timeout: 900_000 }, () => {
 
   test("every page keeps to WCAG and to the screen in the dark and at 360 pixels", async () => {
     const small = await open(browser, server, { viewport: { width: 360, height: 740 }, colorScheme: "dark" });
-    small.setDefaultTimeout(60_000);
+    small.setDefaultTimeout(90_000);
     const tabs = ["", "/files?open=/workspace/.git/config", "/changes", "/timeline", "/cost", "/trust", "/network", "/metrics", "/snapshots", "/settings"];
     const paths = ["/", "/new", "/sessions", "/cost", "/trust", "/notifications", "/account/keys", "/account/secrets", "/account/sessions", "/account/password", "/shortcuts", "/device", "/nowhere", ...tabs.map((t) => `/sandboxes/${id}${t}`)];
     for (const path of paths) {
@@ -154,7 +154,7 @@ describe("the work of an agent in the browser", { timeout: 900_000 }, () => {
     await server.exec(id, "printf 'one\\nthree\\n' > /workspace/story.txt");
     await versions(2);
     await visit(`/sandboxes/${id}/timeline`);
-    await page.getByRole("button", { name: "See /workspace/story.txt then" }).click();
+    await page.getByRole("button", { name: "see it: /workspace/story.txt" }).click();
     const dialog = page.getByRole("dialog");
     await dialog.locator("tr.del", { hasText: "two" }).waitFor();
     await dialog.locator("tr.add", { hasText: "three" }).waitFor();

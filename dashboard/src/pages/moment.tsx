@@ -150,7 +150,7 @@ function Files({ files, ms, sums, id }: { files: FileTouched[]; ms: number; sums
                     {visible(f.path.slice(f.path.lastIndexOf("/") + 1))}
                   </code>
                   {sums.contents.has(f.path) && (
-                    <button type="button" class="as-link small" aria-label={`See ${visible(f.path)} then`} onClick={() => setOpen({ path: f.path, versions: [...sums.contents.get(f.path)!] })}>
+                    <button type="button" class="as-link small" aria-label={`see it: ${visible(f.path)}`} onClick={() => setOpen({ path: f.path, versions: [...sums.contents.get(f.path)!] })}>
                       see it
                     </button>
                   )}

@@ -197,10 +197,11 @@ describe("the work of an agent in the browser", { timeout: 900_000 }, () => {
     await page.getByRole("button", { name: "model call" }).click();
     await page.getByText(`please ${EVIL}`).first().waitFor();
     await page.getByRole("button", { name: "The sandbox then" }).click();
+    await page.getByLabel("Find in events").fill("budget exceeded");
     await page.locator(".event", { hasText: "budget exceeded" }).first().click();
     await page.getByRole("button", { name: "The sandbox then" }).click();
     await page.locator("[aria-label='Cost by then'] .bar[aria-label*='of $0.060']").waitFor();
-    assert.match(page.url(), /[?&]t=/);
+    await page.waitForURL(/[?&]t=/);
     await clean("the replay");
     await shot(page, "budget-light");
   });

@@ -126,18 +126,6 @@ static void refuse_unpriced(struct call *c)
     refuse_over(c, CG_REFUSE_INVALID, text);
 }
 
-static bool limited(const struct call *c)
-{
-    for (int i = 0; i < CG_LEDGER_NODES_MAX; i++) {
-        struct cg_budget b;
-        if (!cg_ledger_get(c->g->o.ledger, i, &b))
-            break;
-        if (b.limit_nusd != CG_LEDGER_UNLIMITED)
-            return true;
-    }
-    return false;
-}
-
 static void admit(struct call *c)
 {
     const struct cg_gateway_options *o = &c->g->o;
@@ -147,7 +135,7 @@ static void admit(struct call *c)
     const struct cg_llm_bound_options bo = {
         .exact_tokens = -1, .prev_tokens = -1, .prev_bytes = -1};
     c->price = cg_prices_find(o->prices, c->provider->name, c->q.model, cg_wall_ns());
-    if (!c->price && limited(c)) {
+    if (!c->price && cg_ledger_limited(o->ledger, o->node)) {
         refuse_unpriced(c);
         return;
     }

@@ -1,4 +1,4 @@
-/* The ledger: budgets as a tree, holds, admission, accrual, settlement; docs/billing.md. Money that
+/* The ledger: budgets as a tree, holds, admission, accrual, settlement; docs/gateway.md. Money that
  * may be spent is held before a call starts, so that spent and held never pass the limit. The
  * ledger writes rows; the same rows replayed give the same state, and a crash can only lower what
  * is free. Pure: time is handed in (monotonic ns), rows and verdicts go out through callbacks. One
@@ -66,16 +66,17 @@ struct cg_ledger_events {
     /* A budget has passed 80, 95 or 100 percent; each once until it is raised. 100 comes also when
      * a call was refused or cut because that budget cannot pay it. */
     void (*alert)(void *ctx, int node, int percent, int64_t spent, int64_t limit);
-    /* A leased budget could not pay `want`: ask its owner for more. May be NULL. */
+    /* A leased budget is short of at least `want`: its owner is asked, and answers by
+     * cg_ledger_limit or cg_ledger_leased, not from inside. May be NULL. */
     void (*want)(void *ctx, int node, int64_t want);
 };
 
 struct cg_ledger_options {
     enum cg_ledger_mode mode;
-    int64_t quantum_tokens;   /* 0: 2048 */
-    int64_t hold_ns;          /* how long a call may wait for money; 0: 30 s */
-    int64_t compute_ahead_ns; /* machine time held ahead; 0: 2 s */
-    bool no_wait_durable;     /* for tests of the arithmetic: GO at once */
+    int64_t quantum_tokens; /* 0: 2048 */
+    int64_t hold_ns;        /* how long a call may wait for money; 0: 30 s */
+    int64_t lease_low_nusd; /* a lease with less free is asked for ahead of need; 0: 0.1 dollar */
+    bool no_wait_durable;   /* for tests of the arithmetic: GO at once */
 };
 
 struct cg_ledger;
@@ -90,10 +91,12 @@ void cg_ledger_destroy(struct cg_ledger *l);
 int cg_ledger_budget(struct cg_ledger *l, int parent, int64_t limit_nusd, int64_t limit_tokens,
                      int64_t now_ns);
 /* Raises or lowers a limit while calls run; lowering below what is spent and held is allowed and
- * admits nothing more. Held calls that fit now are let go. `leased`: see events.want. */
+ * admits nothing more. Held calls that fit now are let go. */
 void cg_ledger_limit(struct cg_ledger *l, int node, int64_t limit_nusd, int64_t limit_tokens,
                      int64_t now_ns);
-void cg_ledger_leased(struct cg_ledger *l, int node, bool leased);
+/* The limit is a slice of somebody's money: when it is short its owner is asked (events.want), and
+ * calls wait. `more` false: the owner has no more, so that they are refused or cut. */
+void cg_ledger_leased(struct cg_ledger *l, int node, bool more, int64_t now_ns);
 
 struct cg_ledger_ask {
     uint64_t call; /* larger than any before */
@@ -160,6 +163,9 @@ struct cg_budget {
     bool blocked;  /* has refused or cut for want of money since it was last raised */
 };
 bool cg_ledger_get(const struct cg_ledger *l, int node, struct cg_budget *out);
+int cg_ledger_nodes(const struct cg_ledger *l); /* how many budgets there are */
+/* Some budget on its way to the root limits dollars. */
+bool cg_ledger_limited(const struct cg_ledger *l, int node);
 /* What is free for a call at this node: the least of its ancestors'. */
 int64_t cg_ledger_free(const struct cg_ledger *l, int node);
 

@@ -127,10 +127,13 @@ static bool add_ca(const char *pem, struct cg_err *e)
 {
     static const char bundle[] = "/etc/ssl/certs/ca-certificates.crt";
     CG_OWN(cg_drop_free) char *have = NULL;
-    if (!pem || (cg_fs_slurp(bundle, 4 << 20, &have, NULL, NULL) && strstr(have, pem)))
+    if (!pem)
         return true;
-    if (!cg_fs_mkdirs("/etc/ssl/certs", 0755, e))
+    if (!cg_fs_mkdirs("/etc/ssl/certs", 0755, e) ||
+        !put_text("/etc/ssl/certs/caged-ca.pem", 0644, pem, e))
         return false;
+    if ((cg_fs_slurp(bundle, 4 << 20, &have, NULL, NULL) && strstr(have, pem)))
+        return true;
     CG_OWN(cg_drop_fd) int fd = open(bundle, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
     if (fd < 0)
         return cg_fail_sys(e, "add the sandbox's CA to %s", bundle);

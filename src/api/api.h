@@ -131,6 +131,8 @@ void op_end_key(struct op *op, const char *id);
 /* `agents` and `packages` of a create request. */
 CG_MUST_USE bool api_agents_read(const struct cg_api *a, const struct cg_json *b, struct cg_spec *s,
                                  struct cg_err *e);
+/* budget, budget_tokens, budget_action of a create request. */
+CG_MUST_USE bool api_read_budget(const struct cg_json *b, struct cg_spec *s, struct cg_err *e);
 
 /* The account that may see a sandbox. */
 bool op_owns(const struct op *op, const struct cg_sandbox *sb);
@@ -159,6 +161,8 @@ api_handler api_sessions, api_sandbox_sessions, api_session, api_replay, api_rep
 api_handler api_audit_list, api_prometheus;
 api_handler api_pricing, api_subscription, api_usage, api_usage_table, api_checkout, api_portal;
 api_handler api_port_protect, api_port_unprotect, api_port_share;
+api_handler api_account_budget, api_account_budget_set;
+api_handler api_prices, api_prices_set, api_prices_import;
 api_handler api_signup, api_login, api_logout, api_password;
 api_handler api_account_sessions, api_account_session_delete;
 api_handler api_device_code, api_device_token, api_device_look, api_device_decide;

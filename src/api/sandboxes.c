@@ -153,21 +153,6 @@ static bool read_texts(const struct cg_json *b, struct cg_spec *s, struct cg_err
     return true;
 }
 
-/* Dollars; none when absent or 0. `budget_usd` is its older name. */
-static bool read_budget(const struct cg_json *b, struct cg_spec *s, struct cg_err *e)
-{
-    const struct cg_json *v = cg_json_get(b, "budget");
-    if (!v || v->type == CG_JSON_NULL)
-        v = cg_json_get(b, "budget_usd");
-    if (!v || v->type == CG_JSON_NULL)
-        return true;
-    if ((v->type != CG_JSON_INT && v->type != CG_JSON_NUM) || !(v->number >= 0) || v->number > 1e6)
-        return cg_fail(e, CG_INVALID, "budget must be dollars, not negative, at most a million");
-    s->budget_nusd = cg_money_from_usd(v->number);
-    s->has_budget = s->budget_nusd > 0;
-    return true;
-}
-
 static bool read_secrets(struct op *op, const struct cg_json *b, struct cg_spec *s,
                          struct cg_err *e)
 {
@@ -244,7 +229,7 @@ static bool read_spec(struct op *op, const struct cg_json *b, struct cg_spec *s,
     if (!body_int(b, "timeout", 0, INT32_MAX, &idle_s, e))
         return false;
     s->timeout_s = CG_MIN(idle_s, IDLE_MAX_S); /* a longer one is clamped */
-    return cg_network_wish(b, &s->network_json, e) && read_budget(b, s, e) && read_repo(b, s, e) &&
+    return cg_network_wish(b, &s->network_json, e) && api_read_budget(b, s, e) && read_repo(b, s, e) &&
            read_texts(b, s, e) && read_config(b, s, e) && read_secrets(op, b, s, e) &&
            api_agents_read(op->api, b, s, e);
 }
@@ -347,36 +332,6 @@ void api_sandbox_resume(struct op *op)
     op_outlive(op);
     if (!cg_core_resume(op->sb, on_moved, op, &e))
         op_fail_room(op, &e);
-}
-
-static void on_budget_set(void *ctx, struct cg_sandbox *sb, const struct cg_err *err)
-{
-    struct op *op = ctx;
-    if (err) {
-        op_fail(op, err);
-        return;
-    }
-    cg_sandbox_write(sb, op_json(op));
-    op_send_json(op, 200);
-}
-
-static void patch(struct op *op, const struct cg_json *b)
-{
-    struct cg_err e = CG_ERR_INIT;
-    struct cg_spec s = {0};
-    if (!cg_json_get(b, "budget") && !cg_json_get(b, "budget_usd")) {
-        op_problem(op, 400, "invalid", "budget (dollars; 0: none) can be changed");
-        return;
-    }
-    op_outlive(op);
-    if (!read_budget(b, &s, &e) || !cg_sandbox_usable(op->sb, &e) ||
-        !cg_costs_set_budget(op->sb, s.has_budget ? s.budget_nusd : -1, on_budget_set, op, &e))
-        op_fail(op, &e);
-}
-
-void api_sandbox_patch(struct op *op)
-{
-    op_read_json(op, patch);
 }
 
 static void on_init_done(void *ctx, struct cg_sandbox *sb, const struct cg_err *err)

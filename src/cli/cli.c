@@ -11,13 +11,15 @@ const struct cg_verb cg_verbs[] = {
     {"up", NULL, "[FLAGS]", "make a sandbox from .caged.yaml and this repository",
      "--config --template --cpus --memory --disk --network --allowlist --repo --repo-branch "
      "--repo-commit "
-     "--repo-subdir --budget --env --secrets --timeout --name --rm --json",
+     "--repo-subdir --budget --budget-tokens --budget-action --env --secrets --timeout --name --rm "
+     "--json",
      "caged up                          # this folder's .caged.yaml, this repository\n"
      "caged up --template node-22 --cpus 2 --memory 1024\n"
      "caged up --repo https://example.org/p.git --repo-branch main",
      verb_up},
     {"run", NULL, "[FLAGS] [-- COMMAND...]", "make a sandbox from flags alone, without .caged.yaml",
-     "--template --cpus --memory --disk --network --allowlist --repo --budget --env --secrets "
+     "--template --cpus --memory --disk --network --allowlist --repo --budget --budget-tokens "
+     "--budget-action --env --secrets "
      "--timeout --name "
      "--rm --json",
      "caged run --template minimal --json\n"
@@ -98,8 +100,10 @@ const struct cg_verb cg_verbs[] = {
      "caged destroy cage-k3v9q2m7xa", verb_destroy},
     {"gc", NULL, "[--dry-run]", "remove files on the server that belong to nothing any more",
      "--dry-run --json", "caged gc --dry-run", verb_gc},
-    {"budget", NULL, "<id> [set DOLLARS|none]", "what a sandbox has spent and may spend", "",
-     "caged budget cage-k3v9q2m7xa\ncaged budget cage-k3v9q2m7xa set 8   # while it runs",
+    {"budget", NULL, "<id>|account [set [DOLLARS|none] [--tokens N] [--action destroy|pause]]",
+     "what a sandbox, or the account this month, has spent and may spend", "--tokens --action",
+     "caged budget cage-k3v9q2m7xa\ncaged budget cage-k3v9q2m7xa set 8   # while it runs\n"
+     "caged budget account set 100           # a month, all sandboxes together",
      verb_budget},
     {"alerts", NULL,
      "[list | resolve ID | rules | rule ID ... | notifications | channels ... | test]",
@@ -108,6 +112,14 @@ const struct cg_verb cg_verbs[] = {
      "caged alerts channels email_address ops@example.com\n"
      "caged alerts channels enabled_channels in_app,email",
      verb_alerts},
+    {"prices", NULL, "list|show MODEL|import FILE|set MODEL ...",
+     "what a million tokens cost, and prices of your own",
+     "--provider --input --output --cache-read --cache-write-5m --cache-write-1h --context "
+     "--max-output --from --all --format --json",
+     "caged prices list --provider anthropic\ncaged prices show claude-haiku-4-5\n"
+     "caged prices set my-model --provider local --input 0.1 --output 0.4\n"
+     "caged prices import model_prices_and_context_window.json",
+     verb_prices},
     {"trust", NULL, "<id> [--explain] | recompute <id|FILE> [--rules FILE] | check [--rules FILE]",
      "the trust score of a sandbox, with every deduction and its evidence",
      "--explain --rules --format --json",

@@ -62,6 +62,7 @@ int verb_cost(int argc, char **argv);
 int verb_top(int argc, char **argv);
 int verb_alerts(int argc, char **argv);
 int verb_trust(int argc, char **argv);
+int verb_prices(int argc, char **argv);
 int verb_agents(int argc, char **argv);
 int verb_run_agent(int argc, char **argv);
 int verb_mcp(int argc, char **argv);

@@ -21,6 +21,7 @@ struct wish {
     struct cg_project p;
     const char *config, *name, *repo, *format;
     const char *template_name, *cpus, *memory, *disk, *network, *branch, *commit, *subdir, *token;
+    const char *budget_tokens, *budget_action;
     const char *timeout, *allowlist, *budget, *agents, *packages, *secrets, *from_snapshot;
     struct cg_buf env; /* of flags, each ended by NUL */
     bool json, rm;
@@ -97,6 +98,8 @@ static bool read_wish(int argc, char **argv, bool with_file, struct wish *w, str
                                      {"--repo-commit", true, &w->commit, NULL, NULL},
                                      {"--repo-subdir", true, &w->subdir, NULL, NULL},
                                      {"--budget", true, &w->budget, NULL, NULL},
+                                     {"--budget-tokens", true, &w->budget_tokens, NULL, NULL},
+                                     {"--budget-action", true, &w->budget_action, NULL, NULL},
                                      {"--env", true, NULL, NULL, &w->env},
                                      {"--packages", true, &w->packages, NULL, NULL},
                                      {"--agents", true, &w->agents, NULL, NULL},
@@ -166,6 +169,10 @@ static bool write_body(const struct wish *w, bool local, struct cg_buf *b)
         cg_jsonw_kint(&j, "timeout", p->timeout_s);
     if (p->budget_nusd > 0)
         cg_jsonw_knum(&j, "budget", cg_money_usd(p->budget_nusd));
+    if (w->budget_tokens)
+        cg_jsonw_kint(&j, "budget_tokens", strtoll(w->budget_tokens, NULL, 10));
+    if (w->budget_action)
+        cg_jsonw_kstr(&j, "budget_action", w->budget_action);
     if (p->repo_url && !local)
         cg_jsonw_kstr(&j, "repo", p->repo_url);
     const char *token = p->repo_token       ? p->repo_token

@@ -8,6 +8,7 @@
 
 #include "base/fs.h"
 #include "base/log.h"
+#include "gateway/ledger.h"
 #include "record/reader.h"
 #include "record/record.h"
 
@@ -134,6 +135,28 @@ static void read_console(struct cg_archive *a)
     a->console = cg_strndup(from, keep);
 }
 
+/* The last word on what it cost: the server's own figures may be a second old, or the warden was
+ * killed. */
+static void count_costs(struct cg_archive *a, const char *path)
+{
+    static const struct cg_ledger_options options = {.mode = CG_LEDGER_FLOW};
+    static const struct cg_ledger_events events = {.row = NULL};
+    CG_OWN(cg_drop_fd) int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    struct cg_ledger *l = cg_ledger_create(&options, &events, NULL);
+    struct cg_err e = CG_ERR_INIT;
+    struct cg_budget b;
+    uint64_t last = 0;
+    a->counted = dir >= 0 && cg_ledger_replay_record(l, dir, &last, &e) &&
+                 cg_ledger_get(l, cg_ledger_nodes(l) - 1, &b);
+    if (a->counted) {
+        a->llm_nusd = b.llm_nusd + b.held_nusd;
+        a->compute_nusd = b.compute_nusd;
+        a->committed_nusd = b.settled_nusd + b.held_nusd;
+        a->tokens = b.settled_tokens + b.held_tokens;
+    }
+    cg_ledger_destroy(l);
+}
+
 void cg_archive_run(struct cg_archive *a)
 {
     CG_OWN(cg_drop_free) char *record = cg_format("%s/record", a->dir);
@@ -143,6 +166,7 @@ void cg_archive_run(struct cg_archive *a)
         read_console(a);
     if (!a->helper && cg_fs_exists(record)) {
         close_record(a, record);
+        count_costs(a, record);
         seal_record(a, record);
         bool moved = cg_fs_mkdirs(a->archive, 0750, &e) &&
                      (rename(record, kept) == 0 || cg_fail_sys(&e, "move the record"));

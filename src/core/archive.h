@@ -17,6 +17,8 @@ struct cg_archive {
     char *archive;     /* where the record goes */
     char *memory;      /* of its last seal */
     const struct cg_seal_key *key;
+    bool counted; /* the ledger of the record could be read, and says: */
+    int64_t llm_nusd, compute_nusd, committed_nusd, tokens;
     struct cg_err found; /* what the warden wrote into the record, CG_OK: nothing */
     char *console;       /* the last lines of the guest's console; NULL: none */
 };

@@ -13,6 +13,8 @@
 #include "base/log.h"
 #include "core/creation.h"
 #include "core/golden.h"
+#include "core/leases.h"
+#include "core/models.h"
 #include "core/snapshots.h"
 #include "jail/jail.h"
 
@@ -217,7 +219,8 @@ bool cg_core_start(struct cg_core *c, struct cg_err *e)
     c->store = cg_store_open(c->loop, path, e);
     if (!c->store)
         return false;
-    if (!cg_snapshots_start(c, e))
+    cg_models_start(c);
+    if (!cg_leases_start(c, e) || !cg_snapshots_start(c, e))
         return false;
     cg_golden_start(c);
     cg_replay_start(c);
@@ -234,6 +237,8 @@ void cg_core_finish(struct cg_core *c)
         sb->warden = NULL;
     }
     cg_golden_finish(c);
+    cg_leases_finish(c);
+    cg_models_finish(c);
     cg_store_close(c->store);
     c->store = NULL;
 }

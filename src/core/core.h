@@ -56,6 +56,8 @@ struct cg_spec {
     int64_t timeout_s;
     bool has_budget;
     int64_t budget_nusd;
+    int64_t budget_tokens; /* 0: no limit */
+    bool budget_pause;     /* at 100 percent it is paused, not ended */
 };
 
 void cg_spec_finish(struct cg_spec *s);
@@ -81,8 +83,13 @@ struct cg_sandbox {
     int64_t created_wall, started_wall, stopped_wall;
     int64_t started_mono;           /* this server's clock; 0 after a restart */
     int64_t llm_nusd, compute_nusd; /* as the warden counts them */
-    char run_token[40];             /* the guest's, for the gateway */
-    bool keep_disk;                 /* when it ends */
+    int64_t committed_nusd;         /* settled and held, as it said last */
+    int64_t llm_tokens;
+    uint64_t unpriced_calls;
+    char run_token[40]; /* the guest's, for the gateway */
+    bool keep_disk;     /* when it ends */
+    bool leased;        /* its account has a month's budget */
+    bool guarded;       /* its budget is used up, and that is being acted on */
     struct cg_err error;
     char *console_tail; /* owned; NULL: none */
     enum cg_init_state init;
@@ -151,6 +158,7 @@ struct cg_core {
     char *libexec_dir;
     char *scripted_url; /* of this server's own provider, and its key */
     char scripted_key[CG_ID_TEXT];
+    char *model_hosts; /* data/model-hosts.txt; NULL: none */
     struct cg_seals seals;
     struct cg_replay replay;
     bool stopping;

@@ -22,6 +22,7 @@
 #include "core/core.h"
 #include "core/creation.h"
 #include "core/golden.h"
+#include "core/leases.h"
 #include "core/providers.h"
 #include "core/secrets.h"
 #include "core/snapshots.h"
@@ -139,7 +140,7 @@ struct cg_sandbox *cg_core_create(struct cg_core *c, const char *account, struct
                                   struct cg_err *e)
 {
     CG_OWN(cg_drop_free) char *token = repo_token;
-    if (!cg_admit(c, spec, e)) {
+    if (!cg_leases_allow(c, account, e) || !cg_admit(c, spec, e)) {
         cg_spec_finish(spec);
         return NULL;
     }
@@ -150,6 +151,7 @@ struct cg_sandbox *cg_core_create(struct cg_core *c, const char *account, struct
         n = new_creation(c, spec);
     struct cg_sandbox *sb = n->sb;
     cg_strlcpy(sb->account, sizeof sb->account, account);
+    sb->leased = cg_leases_has(c, account);
     n->token = CG_MOVE(token);
     cg_sandbox_add(c, sb);
     cg_sandbox_wait(&sb->create_waiters, done, ctx);
@@ -184,6 +186,7 @@ static void add_net(struct cg_jail_request *r, uint32_t address, uint8_t prefix,
 static void fill_net(struct cg_jail_request *r, const struct cg_egress_policy *p)
 {
     add_net(r, CG_GATEWAY_ADDRESS, 32, CG_GATEWAY_PORT);
+    add_net(r, CG_GATEWAY_ADDRESS, 32, CG_GATEWAY_TLS_PORT);
     for (unsigned i = 0; i < p->nrules; i++) {
         const struct cg_egress_rule *rule = &p->rules[i];
         add_net(r, rule->address, rule->prefix, rule->port);

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "core/archive.h"
 #include "core/creation.h"
+#include "core/leases.h"
 #include "core/providers.h"
 #include "core/scores.h"
 #include "jail/jail.h"
@@ -270,6 +271,12 @@ static void cleaned(uv_work_t *work, int status)
         }
         cg_sandbox_text(&sb->console_tail, a->console);
     }
+    if (n->archive.counted) {
+        sb->llm_nusd = n->archive.llm_nusd;
+        sb->compute_nusd = n->archive.compute_nusd;
+        sb->llm_tokens = n->archive.tokens;
+    }
+    cg_leases_ended(sb, n->archive.counted ? n->archive.committed_nusd : -1);
     cg_archive_finish(&n->archive);
     sb->core->slots[sb->slot] = 0;
     sb->slot = 0;

@@ -11,6 +11,7 @@
 #include "core/copy.h"
 #include "core/creation.h"
 #include "core/golden.h"
+#include "core/models.h"
 #include "core/network.h"
 #include "core/providers.h"
 #include "core/registries.h"
@@ -232,7 +233,7 @@ bool cg_creation_prepare(struct cg_creation *n, struct cg_err *e)
             ok = cg_fail(e, CG_NOT_FOUND, "there is no golden snapshot of that shape any more");
         ok = ok && (n->spare || write_config(n, &image, dir, e));
     }
-    ok = ok && (n->spare || cg_providers_place_prices(sb, dir, e)) &&
+    ok = ok && (n->spare || cg_prices_place(sb, dir, e)) &&
          (n->spare || n->resume || sb->helper || cg_scores_place(sb, dir, e)) &&
          open_files(n, &image, dir, run, e);
     cg_image_finish(&image);
@@ -246,7 +247,7 @@ bool cg_creation_personalise(struct cg_creation *n, struct cg_err *e)
     struct cg_image image = {0};
     if (!cg_image_resolve(&sb->core->images, sb->spec.template_name, &image, e))
         return false;
-    bool ok = write_config(n, &image, dir, e) && cg_providers_place_prices(sb, dir, e) &&
+    bool ok = write_config(n, &image, dir, e) && cg_prices_place(sb, dir, e) &&
               cg_scores_place(sb, dir, e);
     cg_image_finish(&image);
     return ok;

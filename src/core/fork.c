@@ -182,7 +182,9 @@ static void make_child(struct forking *f, unsigned i)
                            .disk_gb = f->s->disk_gb,
                            .timeout_s = p->timeout_s,
                            .has_budget = p->has_budget,
-                           .budget_nusd = p->budget_nusd};
+                           .budget_nusd = p->budget_nusd,
+                           .budget_tokens = p->budget_tokens,
+                           .budget_pause = p->budget_pause};
     struct cg_err e = CG_ERR_INIT;
     cg_strlcpy(spec.template_name, sizeof spec.template_name, f->s->template_name);
     cg_strlcpy(spec.snapshot, sizeof spec.snapshot, f->s->id);

@@ -5,6 +5,7 @@
 
 #include "base/fs.h"
 #include "core/creation.h"
+#include "core/models.h"
 #include "egress/lists.h"
 
 enum { TEXT_MAX = 128 * 1024 };
@@ -219,6 +220,7 @@ void cg_network_write_config(const struct cg_sandbox *sb, struct cg_jsonw *w)
     write_numbers("allow", p->rules, p->nrules, w);
     cg_creation_write_hosts(p, w);
     write_numbers("resolvers", p->resolvers, p->nresolvers, w);
+    cg_models_write_refused(sb->core, w);
     cg_network_write_rules(sb->core, sb->spec.network_json, w);
     cg_jsonw_obj_end(w);
 }

@@ -242,18 +242,41 @@ static bool read_provider(struct file *f, const char *name, yaml_node_t *at, yam
 /* Those of the same section: a message has its limits. */
 static bool unknown_key(struct file *f, yaml_node_t *at, const char *section)
 {
-    static const char *const known[] = {
-        "accounts.signup",    "golden.snapshots",    "golden.spares",
-        "limits.sandboxes",   "limits.memory_mb",    "limits.requests_per_minute",
-        "limits.cpus",        "limits.disk_gb",      "limits.snapshots",
-        "limits.snapshot_mb", "limits.snapshots_mb", "llm.mode",
-        "llm.bodies",         "llm.prices",          "pause.wake",
-        "pause.snapshot",     "defaults.cpus",       "defaults.memory_mb",
-        "defaults.disk_gb",   "defaults.timeout",    "network.allow",
-        "network.hosts",      "network.resolvers",   "network.ca_file",
-        "trust.rules",        "previews.listen",     "previews.requests_per_minute",
-        "previews.url"};
-    char text[224];
+    static const char *const known[] = {"accounts.signup",
+                                        "golden.snapshots",
+                                        "golden.spares",
+                                        "limits.sandboxes",
+                                        "limits.memory_mb",
+                                        "limits.requests_per_minute",
+                                        "limits.cpus",
+                                        "limits.disk_gb",
+                                        "limits.snapshots",
+                                        "limits.snapshot_mb",
+                                        "limits.snapshots_mb",
+                                        "llm.mode",
+                                        "llm.bodies",
+                                        "llm.prices",
+                                        "llm.intercept",
+                                        "llm.unrouted",
+                                        "machine.vcpu_hour",
+                                        "machine.gib_hour",
+                                        "machine.disk_gib_hour",
+                                        "machine.egress_gb",
+                                        "pause.wake",
+                                        "pause.snapshot",
+                                        "defaults.cpus",
+                                        "defaults.memory_mb",
+                                        "defaults.disk_gb",
+                                        "defaults.timeout",
+                                        "network.allow",
+                                        "network.hosts",
+                                        "network.resolvers",
+                                        "network.ca_file",
+                                        "trust.rules",
+                                        "previews.listen",
+                                        "previews.requests_per_minute",
+                                        "previews.url"};
+    char text[240];
     size_t n = strlen(section);
     struct cg_buf b;
     cg_buf_init(&b, sizeof text - 1);
@@ -270,6 +293,28 @@ static bool unknown_key(struct file *f, yaml_node_t *at, const char *section)
     (void)cg_strlcpy(text, sizeof text, cg_buf_cstr(&b));
     cg_buf_finish(&b);
     return bad(f, at, text);
+}
+
+/* Dollars an hour, or for a GB that leaves. */
+static bool read_machine(struct file *f, const char *key, yaml_node_t *at, yaml_node_t *value,
+                         struct cg_compute_prices *p)
+{
+    const struct {
+        const char *name;
+        int64_t *out;
+    } all[] = {{"vcpu_hour", &p->vcpu_hour},
+               {"gib_hour", &p->gib_hour},
+               {"disk_gib_hour", &p->disk_gib_hour},
+               {"egress_gb", &p->egress_gb}};
+    struct cg_err why = CG_ERR_INIT;
+    for (size_t i = 0; i < CG_COUNT(all); i++) {
+        if (!cg_streq(key, all[i].name))
+            continue;
+        return (scalar(value) && cg_money_parse(cg_slice_of(scalar(value)), all[i].out, &why) &&
+                *all[i].out <= 1000 * CG_USD) ||
+               bad(f, value, "a price of the machine is 0 to 1000 dollars");
+    }
+    return unknown_key(f, at, "machine");
 }
 
 /* The number that a key sets, and how large it may be; NULL: it sets none. */
@@ -319,6 +364,12 @@ static bool read_key(struct file *f, const char *section, const char *key, yaml_
         return read_word(f, value, "flow", "strict", &o->llm_strict);
     if (strcmp(full, "llm.bodies") == 0)
         return read_word(f, value, "kept", "dropped", &o->llm_no_bodies);
+    if (strcmp(full, "llm.intercept") == 0)
+        return read_word(f, value, "on", "off", &o->llm_no_intercept);
+    if (strcmp(full, "llm.unrouted") == 0)
+        return read_word(f, value, "refused", "allowed", &o->llm_unrouted);
+    if (strcmp(section, "machine") == 0)
+        return read_machine(f, key, at, value, &o->machine);
     if (strcmp(full, "llm.prices") == 0 && scalar(value)) {
         free(o->prices_file);
         o->prices_file = cg_strdup(scalar(value));
@@ -473,6 +524,7 @@ bool cg_options_read(int argc, char **argv, struct cg_options *o, struct cg_err 
                              .max_snapshot_mb = 2048,
                              .max_snapshots_mb = 10240,
                              .spares = 2,
+                             .machine = cg_compute_default,
                              .default_cpus = 2,
                              .default_memory_mb = 512,
                              .default_disk_gb = 5,

@@ -35,8 +35,11 @@ struct cg_options {
     bool signup_open;           /* anybody who reaches the server may make an account */
     struct cg_gateway_provider providers[CG_GATEWAY_PROVIDERS]; /* of models */
     size_t nproviders;
-    bool llm_strict;    /* budgets hold a whole reply at once, not a quantum at a time */
-    bool llm_no_bodies; /* requests and replies are not kept */
+    bool llm_strict;       /* budgets hold a whole reply at once, not a quantum at a time */
+    bool llm_no_bodies;    /* requests and replies are not kept */
+    bool llm_no_intercept; /* only base URLs lead to the gateway */
+    bool llm_unrouted;     /* hosts of models that it does not serve are as any others */
+    struct cg_compute_prices machine;
     struct cg_egress_rule notify_allow[CG_EGRESS_RULES]; /* where messages may go beside https to
                                                             public addresses */
     unsigned nnotify_allow;

@@ -10,7 +10,9 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "core/creation.h"
+#include "core/leases.h"
 #include "core/network.h"
+#include "core/providers.h"
 #include "core/snapshots.h"
 
 enum { END_MS = 5000, POLL_MS = 20 };
@@ -247,6 +249,7 @@ bool cg_core_resume(struct cg_sandbox *sb, cg_sandbox_done *done, void *ctx, str
     if (!cg_admit_running(sb->core, sb->spec.cpus, sb->spec.memory_mb, sb, e))
         return false;
     cg_sandbox_wait(&sb->create_waiters, done, ctx);
+    sb->leased = cg_leases_has(sb->core, sb->account);
     cg_creation_resume(sb);
     return true;
 }
@@ -271,12 +274,13 @@ bool cg_pause_config(const struct cg_creation *n, const char *dir, struct cg_err
     cg_jsonw_obj(&w);
     for (const struct cg_json *m = old->child; m; m = m->next) {
         if (cg_slice_eq(m->key, "vm") || cg_slice_eq(m->key, "timeouts") ||
-            cg_slice_eq(m->key, "network"))
+            cg_slice_eq(m->key, "network") || cg_slice_eq(m->key, "gateway"))
             continue;
         cg_jsonw_keyn(&w, m->key.p, m->key.n);
         cg_jsonw_value(&w, m);
     }
-    cg_network_write_config(n->sb, &w); /* it may have changed meanwhile */
+    cg_network_write_config(n->sb, &w); /* these may have changed meanwhile */
+    cg_providers_write(n->sb, &w);
     cg_creation_write_vm(n, &w);
     cg_jsonw_obj_end(&w);
     if (b.full)

@@ -3,13 +3,11 @@
  * environment, where coding agents look for them. Nothing there opens a provider's door. */
 #include "core/providers.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/fs.h"
-
-enum { BOOK_MAX = 8 << 20 };
+#include "core/models.h"
 
 /* Known to everybody; an operator's entry of the same name comes before. */
 static const struct {
@@ -30,7 +28,19 @@ void cg_providers_scripted(struct cg_core *c, uint16_t port)
                                 any ? "127.0.0.1" : host, six ? "]" : "", port);
 }
 
-static void write_provider(struct cg_jsonw *w, const struct cg_gateway_provider *p)
+bool cg_providers_has(const struct cg_core *c, const char *name)
+{
+    for (size_t i = 0; i < CG_COUNT(known); i++)
+        if (cg_streq(known[i].name, name))
+            return true;
+    for (size_t i = 0; i < c->options.nproviders; i++)
+        if (cg_streq(c->options.providers[i].name, name))
+            return true;
+    return false;
+}
+
+static void write_provider(const struct cg_core *c, struct cg_jsonw *w,
+                           const struct cg_gateway_provider *p)
 {
     cg_jsonw_obj(w);
     cg_jsonw_kstr(w, "name", p->name);
@@ -41,6 +51,18 @@ static void write_provider(struct cg_jsonw *w, const struct cg_gateway_provider 
     for (size_t i = 0; i < CG_GATEWAY_HEADERS && p->headers[i][0]; i++)
         cg_jsonw_str(w, p->headers[i]);
     cg_jsonw_arr_end(w);
+    cg_models_write_hosts(c, p, w);
+    cg_jsonw_obj_end(w);
+}
+
+static void write_machine(const struct cg_compute_prices *p, struct cg_jsonw *w)
+{
+    cg_jsonw_key(w, "machine");
+    cg_jsonw_obj(w);
+    cg_jsonw_kint(w, "vcpu_hour", p->vcpu_hour);
+    cg_jsonw_kint(w, "gib_hour", p->gib_hour);
+    cg_jsonw_kint(w, "disk_gib_hour", p->disk_gib_hour);
+    cg_jsonw_kint(w, "egress_gb", p->egress_gb);
     cg_jsonw_obj_end(w);
 }
 
@@ -54,10 +76,16 @@ void cg_providers_write(const struct cg_sandbox *sb, struct cg_jsonw *w)
     cg_jsonw_kbool(w, "bodies", !o->llm_no_bodies);
     if (sb->spec.has_budget)
         cg_jsonw_kint(w, "budget_nusd", sb->spec.budget_nusd);
+    if (sb->spec.budget_tokens > 0)
+        cg_jsonw_kint(w, "budget_tokens", sb->spec.budget_tokens);
+    cg_jsonw_kbool(w, "leased", sb->leased);
+    cg_jsonw_kbool(w, "pause", sb->spec.budget_pause);
+    cg_jsonw_kbool(w, "intercept", !o->llm_no_intercept);
+    write_machine(&o->machine, w);
     cg_jsonw_key(w, "providers");
     cg_jsonw_arr(w);
     for (size_t i = 0; i < o->nproviders; i++)
-        write_provider(w, &o->providers[i]);
+        write_provider(sb->core, w, &o->providers[i]);
     for (size_t k = 0; k < CG_COUNT(known); k++) {
         struct cg_gateway_provider p = {.old_chat = false};
         bool listed = false;
@@ -66,12 +94,12 @@ void cg_providers_write(const struct cg_sandbox *sb, struct cg_jsonw *w)
         cg_strlcpy(p.name, sizeof p.name, known[k].name);
         cg_strlcpy(p.base_url, sizeof p.base_url, known[k].url);
         if (!listed)
-            write_provider(w, &p);
+            write_provider(sb->core, w, &p);
     }
     struct cg_gateway_provider own = {.name = CG_SCRIPTED};
     if (sb->core->scripted_url &&
         cg_strlcpy(own.base_url, sizeof own.base_url, sb->core->scripted_url))
-        write_provider(w, &own);
+        write_provider(sb->core, w, &own);
     cg_jsonw_arr_end(w);
     cg_jsonw_obj_end(w);
 }
@@ -109,25 +137,6 @@ void cg_providers_env(const struct cg_sandbox *sb, const struct cg_json *asked, 
     put(w, asked, "OPENAI_API_KEY", sb->run_token);
     put(w, asked, "GOOGLE_GEMINI_BASE_URL", base);
     put(w, asked, "GEMINI_API_KEY", sb->run_token);
-}
-
-bool cg_providers_place_prices(const struct cg_sandbox *sb, const char *dir, struct cg_err *e)
-{
-    const struct cg_core *c = sb->core;
-    CG_OWN(cg_drop_free)
-    char *from = c->options.prices_file
-                     ? cg_strdup(c->options.prices_file)
-                     : cg_format("%s/../../share/caged/data/prices.json", c->libexec_dir);
-    CG_OWN(cg_drop_free) char *own = cg_format("%s/prices.json", c->options.state_dir);
-    CG_OWN(cg_drop_free) char *to = cg_format("%s/prices.json", dir);
-    CG_OWN(cg_drop_free) char *to_own = cg_format("%s/prices.own.json", dir);
-    CG_OWN(cg_drop_free) char *text = NULL;
-    CG_OWN(cg_drop_free) char *mine = NULL;
-    size_t n = 0;
-    if (!cg_fs_slurp(from, BOOK_MAX, &text, &n, e) || !cg_fs_replace(to, text, n, 0644, e))
-        return cg_wrap(e, "the price book");
-    return !cg_fs_exists(own) ||
-           (cg_fs_slurp(own, BOOK_MAX, &mine, &n, e) && cg_fs_replace(to_own, mine, n, 0644, e));
 }
 
 /* --- the operator's file --- */

@@ -15,14 +15,20 @@ void cg_providers_write(const struct cg_sandbox *sb, struct cg_jsonw *w);
 void cg_providers_write_keys(const struct cg_sandbox *sb, struct cg_jsonw *w);
 /* Members of the guest's environment that `asked` (may be NULL) does not have. */
 void cg_providers_env(const struct cg_sandbox *sb, const struct cg_json *asked, struct cg_jsonw *w);
-/* Puts the price book, and the operator's prices, into a sandbox's folder. Blocks. */
-CG_MUST_USE bool cg_providers_place_prices(const struct cg_sandbox *sb, const char *dir,
-                                           struct cg_err *e);
+/* It is known, or the operator's. */
+bool cg_providers_has(const struct cg_core *c, const char *name);
 
 /* Watches what a living sandbox costs; ends it when its budget is used up. */
 void cg_costs_watch(struct cg_sandbox *sb);
-/* CG_INVALID for a negative limit; `nusd` -1: no limit. done when the warden has it. */
-CG_MUST_USE bool cg_costs_set_budget(struct cg_sandbox *sb, int64_t nusd, cg_sandbox_done *done,
-                                     void *ctx, struct cg_err *e);
+/* What a change of the budget changes. */
+struct cg_budget_change {
+    bool money, count, action;
+    int64_t nusd;   /* -1: no limit */
+    int64_t tokens; /* 0: no limit */
+    bool pause;     /* at 100 percent, instead of an end */
+};
+/* done when it would survive a crash. CG_CONFLICT unless the sandbox runs or is paused. */
+CG_MUST_USE bool cg_costs_set_budget(struct cg_sandbox *sb, const struct cg_budget_change *change,
+                                     cg_sandbox_done *done, void *ctx, struct cg_err *e);
 
 #endif

@@ -46,7 +46,8 @@ char *cg_run_path(const struct cg_core *c, const char *id, const char *name)
     return cg_format("%s/%s%s%s", c->options.run_dir, id, name ? "/" : "", name ? name : "");
 }
 
-/* Dollars for the machine; only running time counts. */
+/* What the machine cost, until its warden says so (at the prices of the section `machine`); only
+ * running time counts. */
 int64_t cg_sandbox_compute_nusd(const struct cg_sandbox *sb)
 {
     if (!sb->started_wall)
@@ -54,9 +55,10 @@ int64_t cg_sandbox_compute_nusd(const struct cg_sandbox *sb)
     int64_t end = sb->stopped_wall ? sb->stopped_wall : cg_wall_ns();
     int64_t ms = sb->started_mono && !sb->stopped_wall ? (cg_mono_ns() - sb->started_mono) / 1000000
                                                        : (end - sb->started_wall) / 1000000;
-    int64_t an_hour = (int64_t)sb->spec.cpus * CG_RATE_VCPU_NUSD +
-                      (int64_t)sb->spec.memory_mb * CG_RATE_MEMORY_GB_NUSD / 1024 +
-                      (int64_t)sb->spec.disk_gb * CG_RATE_DISK_GB_NUSD;
+    const struct cg_compute_prices *p = sb->core ? &sb->core->options.machine : &cg_compute_default;
+    int64_t an_hour = (int64_t)sb->spec.cpus * p->vcpu_hour +
+                      (int64_t)sb->spec.memory_mb * p->gib_hour / 1024 +
+                      (int64_t)sb->spec.disk_gb * p->disk_gib_hour;
     return ms > 0 ? an_hour * ms / 3600000 : 0;
 }
 
@@ -185,6 +187,13 @@ static void write_members(struct cg_sandbox *sb, struct cg_jsonw *w)
     if (s->has_budget)
         cg_jsonw_knum(w, "budget", cg_money_usd(s->budget_nusd));
     cg_scores_write_members(sb, w);
+    if (s->budget_tokens > 0)
+        cg_jsonw_kint(w, "budget_tokens", s->budget_tokens);
+    if (s->budget_pause)
+        cg_jsonw_kstr(w, "budget_action", "pause");
+    cg_jsonw_kint(w, "llm_tokens", sb->llm_tokens);
+    if (sb->unpriced_calls > 0) /* llm_cost is not all that it cost */
+        cg_jsonw_kuint(w, "unpriced_calls", sb->unpriced_calls);
     if (sb->status == CG_STATUS_PAUSED) {
         write_time(w, "paused_at", sb->paused_wall);
         cg_jsonw_kstr(w, "pause_reason", sb->pause_reason);
@@ -247,6 +256,10 @@ void cg_sandbox_save(struct cg_sandbox *sb, cg_store_done *done, void *ctx)
     cg_jsonw_kint(&w, "llm_nusd", sb->llm_nusd);
     cg_jsonw_kint(&w, "compute_nusd", sb->compute_nusd);
     cg_jsonw_kint(&w, "budget_nusd", budget_or_none(sb));
+    cg_jsonw_kint(&w, "budget_tokens", sb->spec.budget_tokens);
+    cg_jsonw_kbool(&w, "budget_pause", sb->spec.budget_pause);
+    cg_jsonw_kint(&w, "llm_tokens", sb->llm_tokens);
+    cg_jsonw_kuint(&w, "unpriced_calls", sb->unpriced_calls);
     cg_jsonw_kstr(&w, "run_token", sb->run_token);
     cg_jsonw_kbool(&w, "restored", sb->restored);
     cg_jsonw_kstr(&w, "pause_reason", sb->pause_reason);
@@ -363,6 +376,10 @@ struct cg_sandbox *cg_sandbox_load(struct cg_core *c, const struct cg_store_sand
     cg_strlcpy(sb->run_token, sizeof sb->run_token, token ? token : "");
     sb->llm_nusd = cg_json_int(inner, "llm_nusd", 0);
     sb->compute_nusd = cg_json_int(inner, "compute_nusd", 0);
+    sb->spec.budget_tokens = cg_json_int(inner, "budget_tokens", 0);
+    sb->spec.budget_pause = cg_json_bool(inner, "budget_pause", false);
+    sb->llm_tokens = cg_json_int(inner, "llm_tokens", 0);
+    sb->unpriced_calls = (uint64_t)cg_json_int(inner, "unpriced_calls", 0);
     int64_t budget = cg_json_int(inner, "budget_nusd", -1);
     sb->spec.has_budget = budget >= 0;
     sb->spec.budget_nusd = CG_MAX(budget, 0);

@@ -20,6 +20,8 @@ static const struct special {
     {"multicast 224.0.0.0/4", 0xe0000000, 4},        {"reserved 240.0.0.0/4", 0xf0000000, 4},
 };
 
+static const char models_rule[] = "models without the gateway";
+
 const char *cg_egress_special(uint32_t address)
 {
     for (size_t i = 0; i < CG_COUNT(specials); i++)
@@ -107,6 +109,14 @@ static bool denies_names(const struct cg_egress_policy *p)
     return false;
 }
 
+static bool sells_models(const struct cg_egress_policy *p, const char *name)
+{
+    for (unsigned i = 0; i < p->nmodels; i++)
+        if (cg_egress_pattern_fits_name(&p->models[i], name))
+            return true;
+    return false;
+}
+
 /* In an allowlist: the first of the names that is allowed there. */
 static struct cg_egress_verdict by_name(const struct cg_egress_policy *p,
                                         const struct cg_egress_ask *a, struct cg_egress_verdict v)
@@ -136,7 +146,7 @@ struct cg_egress_verdict cg_egress_judge(const struct cg_egress_policy *p,
         return say(v, false, "no port");
     if (p->mode == CG_EGRESS_NONE)
         return say_mode(v, p);
-    v.look = denies_names(p);
+    v.look = denies_names(p) || (p->nmodels > 0 && a->port == 443);
     v.name = a->nnames > 0 ? a->names[0] : NULL;
     for (unsigned i = 0; i < p->nrules; i++)
         if (cg_egress_rule_fits(&p->rules[i], v.address, a->port)) {
@@ -187,6 +197,8 @@ struct cg_egress_verdict cg_egress_judge_sight(const struct cg_egress_policy *p,
     v.look = false;
     if (denied)
         return say_pattern(v, false, denied);
+    if (named && sells_models(p, name))
+        return say(v, false, models_rule);
     if (!v.by_name)
         return v;
     if (named)
@@ -202,6 +214,8 @@ struct cg_egress_verdict cg_egress_judge_sight(const struct cg_egress_policy *p,
 struct cg_egress_verdict cg_egress_judge_name(const struct cg_egress_policy *p, const char *name)
 {
     struct cg_egress_verdict v = {.name = name};
+    if (sells_models(p, name))
+        return say(v, false, models_rule);
     for (unsigned i = 0; i < p->ndeny; i++)
         if (!p->deny[i].port && cg_egress_pattern_fits_name(&p->deny[i], name))
             return say_pattern(v, false, &p->deny[i]);

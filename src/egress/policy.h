@@ -9,7 +9,8 @@
 
 enum {
     CG_EGRESS_RULES = 32,
-    CG_EGRESS_HOSTS = 32,
+    CG_EGRESS_HOSTS = 96,
+    CG_EGRESS_MODELS = 64,
     CG_EGRESS_NAME = 254,
     CG_EGRESS_RULE_TEXT = 32,
     CG_EGRESS_RESOLVERS = 4,
@@ -21,7 +22,7 @@ enum {
 /* Where guests find the LLM gateway: a name and an address that exist inside a sandbox only. */
 #define CG_GATEWAY_HOST "gateway.caged.internal"
 #define CG_GATEWAY_ADDRESS UINT32_C(0xac1e0101) /* 172.30.1.1 */
-enum { CG_GATEWAY_PORT = 80 };
+enum { CG_GATEWAY_PORT = 80, CG_GATEWAY_TLS_PORT = 443 };
 
 struct cg_egress_rule {
     uint32_t address; /* host order, bits behind the prefix are 0 */
@@ -58,6 +59,11 @@ struct cg_egress_policy {
     unsigned nhosts;
     struct cg_egress_rule resolvers[CG_EGRESS_RESOLVERS]; /* of this machine; port 0: 53 */
     unsigned nresolvers;
+    /* Names under which models are sold and that the gateway does not serve: spending that nobody
+     * counts is refused, whatever the sandbox's lists say. Behind a "*." where all below is meant.
+     */
+    struct cg_egress_pattern models[CG_EGRESS_MODELS];
+    unsigned nmodels;
     /* the sandbox's */
     enum cg_egress_mode mode;
     struct cg_egress_pattern allow[CG_EGRESS_PATTERNS];

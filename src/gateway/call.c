@@ -31,7 +31,7 @@ void call_bill(struct call *c, struct cg_bill *out)
 {
     struct cg_bill_hints h;
     hints_of(c, cg_mono_ns(), &h);
-    (void)cg_bill_reply(c->g->o.prices, c->price, &c->q, cg_tap_reply(c->tap), &h, out);
+    (void)cg_bill_reply(c->book, c->price, &c->q, cg_tap_reply(c->tap), &h, out);
 }
 
 static enum cg_accrual accrue(struct call *c, int64_t now)
@@ -42,7 +42,7 @@ static enum cg_accrual accrue(struct call *c, int64_t now)
         return CG_ACCRUAL_PASS;
     hints_of(c, now, &h);
     const struct cg_reply *r = cg_tap_reply(c->tap);
-    (void)cg_bill_reply(c->g->o.prices, c->price, &c->q, r, &h, &bill);
+    (void)cg_bill_reply(c->book, c->price, &c->q, r, &h, &bill);
     int64_t output = cg_bill_output_high(r, &h);
     int64_t spent = bill.priced ? bill.total_nusd : 0;
     return cg_ledger_accrue(c->g->o.ledger, c->id, spent, output, now);
@@ -444,6 +444,7 @@ void call_over(struct call *c, const char *verdict)
         call_bill(c, &bill);
     else
         bill.priced = true; /* nothing left this place: it cost nothing */
+    c->g->stats.unpriced += !bill.priced;
     c->phase = CALL_OVER;
     if (c->reserved &&
         !cg_ledger_settle(c->g->o.ledger, c->id, bill.priced ? bill.total_nusd : 0, bill.low_nusd,

@@ -69,6 +69,7 @@ static struct call *make_call(struct cg_gateway *g, struct cg_http_req *r, const
     c->id = ++g->last_call;
     c->r = r;
     c->cap = -1;
+    c->book = g->o.prices;
     c->opened = cg_mono_ns();
     c->path = cg_strdup(path);
     cg_buf_init(&c->body, CG_LLM_BODY_MAX + 1);
@@ -94,22 +95,38 @@ static void go(struct call *c, int64_t cap)
     call_launch(c);
 }
 
+static void say_budget(const struct call *c, int node, const struct cg_budget *b, char *text,
+                       size_t size)
+{
+    char spent[CG_MONEY_TEXT];
+    char limit[CG_MONEY_TEXT];
+    if (node != c->g->o.node) {
+        cg_snprintf(text, size, "Caged: the month's budget of this account is used up");
+    } else if (b->limit_tokens != CG_LEDGER_UNLIMITED &&
+               b->limit_tokens - b->settled_tokens - b->held_tokens < c->bound.input_tokens + 256) {
+        cg_snprintf(text, size,
+                    "Caged: the token budget of this sandbox is used up (%lld of %lld). Raise it "
+                    "with: caged budget <id> set --tokens <n>",
+                    (long long)b->settled_tokens, (long long)b->limit_tokens);
+    } else {
+        cg_money_format(b->settled_nusd, spent);
+        cg_money_format(b->limit_nusd, limit);
+        cg_snprintf(text, size,
+                    "Caged: the budget of this sandbox is used up ($%s of $%s spent). Raise it "
+                    "with: caged budget <id> set <dollars>",
+                    spent, limit);
+    }
+}
+
 static void refuse_money(struct call *c, int node)
 {
     struct cg_budget b = {.limit_nusd = 0};
     char text[256];
-    char spent[CG_MONEY_TEXT];
-    char limit[CG_MONEY_TEXT];
     c->reserved = false;
     if (node == CG_LEDGER_NONE || !cg_ledger_get(c->g->o.ledger, node, &b)) {
         cg_snprintf(text, sizeof text, "Caged: this call was refused by the budget guard");
     } else {
-        cg_money_format(b.settled_nusd, spent);
-        cg_money_format(b.limit_nusd, limit);
-        cg_snprintf(text, sizeof text,
-                    "Caged: the budget of this sandbox is used up ($%s of $%s spent). Raise it "
-                    "with: caged budget <id> set <dollars>",
-                    spent, limit);
+        say_budget(c, node, &b, text, sizeof text);
     }
     refuse_over(c, CG_REFUSE_BUDGET, text);
     c->g->o.ops->broke(c->g->o.ctx);
@@ -132,14 +149,12 @@ static void admit(struct call *c)
     struct cg_err e = CG_ERR_INIT;
     int why = CG_LEDGER_NONE;
     int64_t cap = -1;
-    const struct cg_llm_bound_options bo = {
-        .exact_tokens = -1, .prev_tokens = -1, .prev_bytes = -1};
-    c->price = cg_prices_find(o->prices, c->provider->name, c->q.model, cg_wall_ns());
+    c->price = cg_prices_find(c->book, c->provider->name, c->q.model, cg_wall_ns());
     if (!c->price && cg_ledger_limited(o->ledger, o->node)) {
         refuse_unpriced(c);
         return;
     }
-    if (c->price && !cg_llm_bound(&c->q, o->prices, c->price, &bo, &c->bound, &e)) {
+    if (c->price && !cg_llm_bound(&c->q, c->book, c->price, o->strict, &c->bound, &e)) {
         refuse_over(c, CG_REFUSE_INVALID, e.text);
         return;
     }
@@ -158,7 +173,7 @@ static void admit(struct call *c)
         .least_output = CG_MAX(c->bound.least_output, 1),
         /* what is no stream cannot be cut on its way: all of it is held */
         .lag_tokens = c->q.stream || c->route.stream ? 0 : c->bound.max_output,
-        .prices = cg_prices_version(o->prices),
+        .prices = cg_prices_version(c->book),
     };
     switch (cg_ledger_admit(o->ledger, &ask, cg_mono_ns(), &cap, &why)) {
     case CG_VERDICT_GO:
@@ -282,13 +297,22 @@ static const struct cg_gateway_provider *by_name(const struct cg_gateway *g, con
     return NULL;
 }
 
+static bool has_host(const struct cg_gateway_provider *p, const char *host)
+{
+    for (size_t i = 0; i < CG_GATEWAY_HOSTS && p->hosts[i][0]; i++)
+        if (strcasecmp(p->hosts[i], host) == 0)
+            return true;
+    return false;
+}
+
 /* "https://api.example/v1" has the host "api.example". */
 static const struct cg_gateway_provider *by_host(const struct cg_gateway *g, const char *host)
 {
     for (size_t i = 0; i < g->o.nproviders; i++) {
         const char *p = strstr(g->o.providers[i].base_url, "://");
         size_t n = p ? strcspn(p + 3, ":/") : 0;
-        if (p && strlen(host) == n && strncasecmp(p + 3, host, n) == 0)
+        if ((p && strlen(host) == n && strncasecmp(p + 3, host, n) == 0) ||
+            has_host(&g->o.providers[i], host))
             return &g->o.providers[i];
     }
     return NULL;
@@ -427,6 +451,11 @@ void cg_gateway_block(struct cg_gateway *g, bool now)
 void cg_gateway_unblock(struct cg_gateway *g)
 {
     g->blocked = false;
+}
+
+void cg_gateway_set_prices(struct cg_gateway *g, const struct cg_prices *prices)
+{
+    g->o.prices = prices;
 }
 
 void cg_gateway_get_stats(const struct cg_gateway *g, struct cg_gateway_stats *out)

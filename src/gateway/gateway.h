@@ -16,6 +16,8 @@ struct cg_gateway;
 enum {
     CG_GATEWAY_PROVIDERS = 16,
     CG_GATEWAY_HEADERS = 4,
+    CG_GATEWAY_HOSTS = 4,
+    CG_GATEWAY_HOST_MAX = 128,
     CG_GATEWAY_CALLS = 2048,
     CG_GATEWAY_URL = 256,
     CG_GATEWAY_KEY = 512,
@@ -27,8 +29,9 @@ struct cg_gateway_provider {
     char name[CG_PROVIDER_MAX];    /* of the price book; also a word in the path */
     char base_url[CG_GATEWAY_URL]; /* "https://api.anthropic.com", without a slash at the end */
     char key[CG_GATEWAY_KEY];      /* empty: none is known */
-    char headers[CG_GATEWAY_HEADERS][CG_GATEWAY_URL]; /* "Name: value"; "": none */
-    bool old_chat;                                    /* knows max_tokens only */
+    char headers[CG_GATEWAY_HEADERS][CG_GATEWAY_URL];  /* "Name: value"; "": none */
+    char hosts[CG_GATEWAY_HOSTS][CG_GATEWAY_HOST_MAX]; /* names of it that guests call; "": none */
+    bool old_chat;                                     /* knows max_tokens only */
 };
 
 struct cg_gateway_ops {
@@ -51,12 +54,13 @@ struct cg_gateway_options {
     int node;           /* the sandbox's budget in the ledger */
     uint64_t last_call; /* numbers of calls go on behind it */
     bool bodies;        /* are kept */
+    bool strict;        /* as the ledger: inputs are held at a token a byte */
     const struct cg_gateway_ops *ops;
     void *ctx;
 };
 
 struct cg_gateway_stats {
-    uint64_t calls, refused, failed, cut;
+    uint64_t calls, refused, cut, unpriced;
     unsigned open;
 };
 
@@ -75,6 +79,9 @@ void cg_gateway_progress(struct cg_gateway *g);
 /* No further call is admitted; those under way are cut when `now`. */
 void cg_gateway_block(struct cg_gateway *g, bool now);
 void cg_gateway_unblock(struct cg_gateway *g);
+/* Calls that start from here on are priced by this book, the caller's too; the one before must stay
+ * until no call is open. */
+void cg_gateway_set_prices(struct cg_gateway *g, const struct cg_prices *prices);
 void cg_gateway_get_stats(const struct cg_gateway *g, struct cg_gateway_stats *out);
 
 #endif

@@ -28,7 +28,8 @@ struct call {
     char *path; /* as the provider's server sees it */
     struct cg_llm_route route;
     struct cg_llm_request q;
-    bool understood; /* q is valid */
+    bool understood;              /* q is valid */
+    const struct cg_prices *book; /* as it was when the call came */
     const struct cg_price *price;
     struct cg_llm_bound bound;
     int64_t cap;

@@ -170,6 +170,8 @@ void cg_ledger_limit(struct cg_ledger *l, int node, int64_t limit_nusd, int64_t 
                      int64_t now_ns)
 {
     struct ledger_node *n = &l->nodes[node];
+    bool grew = n->b.limit_nusd != CG_LEDGER_UNLIMITED && limit_nusd > n->b.limit_nusd;
+    n->slice = grew ? limit_nusd - n->b.limit_nusd : 0;
     n->b.limit_nusd = limit_nusd;
     n->b.limit_tokens = limit_tokens;
     n->b.blocked = false;
@@ -202,9 +204,11 @@ bool ledger_hopes(struct cg_ledger *l, int node, int64_t want)
 
 void ledger_ask_ahead(struct cg_ledger *l, int node)
 {
-    for (int i = node; i >= 0; i = l->nodes[i].parent)
-        if (l->nodes[i].lease && ledger_free_of(&l->nodes[i]) < l->o.lease_low_nusd)
-            (void)ledger_hopes(l, i, l->o.lease_low_nusd);
+    for (int i = node; i >= 0; i = l->nodes[i].parent) {
+        int64_t low = CG_MIN(l->o.lease_low_nusd, l->nodes[i].slice / 2);
+        if (l->nodes[i].lease && ledger_free_of(&l->nodes[i]) < low)
+            (void)ledger_hopes(l, i, 1); /* its owner decides how much */
+    }
 }
 
 int cg_ledger_nodes(const struct cg_ledger *l)

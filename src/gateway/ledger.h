@@ -75,7 +75,8 @@ struct cg_ledger_options {
     enum cg_ledger_mode mode;
     int64_t quantum_tokens; /* 0: 2048 */
     int64_t hold_ns;        /* how long a call may wait for money; 0: 30 s */
-    int64_t lease_low_nusd; /* a lease with less free is asked for ahead of need; 0: 0.1 dollar */
+    int64_t lease_low_nusd; /* a lease with less free, or with less than half a slice, is asked for
+                               ahead of need; 0: 0.1 dollar */
     bool no_wait_durable;   /* for tests of the arithmetic: GO at once */
 };
 
@@ -175,6 +176,13 @@ CG_MUST_USE bool cg_ledger_replay(struct cg_ledger *l, const struct cg_ledger_ro
                                   struct cg_err *e);
 /* Settles every open reserve and compute hold at its full hold, as estimates. Writes the rows. */
 void cg_ledger_recover(struct cg_ledger *l, int64_t now_ns);
+
+struct cg_record;
+/* A row as a line of a record; its number, 0 when the record refused it. */
+uint64_t cg_ledger_row_append(struct cg_record *record, const struct cg_ledger_row *row);
+/* Replays the rows of a record's folder (dir_fd stays the caller's); recovering is the caller's. */
+CG_MUST_USE bool cg_ledger_replay_record(struct cg_ledger *l, int dir_fd, uint64_t *last_call,
+                                         struct cg_err *e);
 
 /* ---- machine time ---- */
 

@@ -12,10 +12,11 @@ struct ledger_node {
     struct cg_budget b;
     int parent;
     int64_t compute_hold;
-    bool lease;  /* its limit is a slice of somebody's money */
-    bool dry;    /* whose owner has said that there is no more */
-    bool asked;  /* and has not answered yet */
-    int alerted; /* percent */
+    bool lease;    /* its limit is a slice of somebody's money */
+    bool dry;      /* whose owner has said that there is no more */
+    bool asked;    /* and has not answered yet */
+    int64_t slice; /* by which it grew last */
+    int alerted;   /* percent */
 };
 
 enum ledger_phase { LEDGER_FREE, LEDGER_HELD, LEDGER_PENDING, LEDGER_OPEN };

@@ -101,20 +101,25 @@ CG_MUST_USE bool cg_price_rates(const struct cg_price *p, enum cg_tier tier, int
 /* The row as JSON, dollars per million tokens; for API and files. */
 void cg_price_write(const struct cg_price *p, struct cg_jsonw *w);
 
-/* Reads prices in our own form, models.dev's (its JSON; one TOML file of a model with `name` as
- * "provider/model") or LiteLLM's, and writes them as overrides merged into `overrides` (our form,
- * may be empty). *count is the number of rows. */
+/* "2026-10-07" or "2026-10-07T12:00:00Z". */
+CG_MUST_USE bool cg_price_date(const char *text, int64_t *wall_ns);
+
+/* Reads prices in our own form, models.dev's (its JSON; or the TOML of one model, with `name` as
+ * "provider/model.toml") or LiteLLM's, and writes them as overrides merged into `overrides` (our
+ * form, may be empty): a row takes the place of one with the same provider, model and date. *count
+ * is the number of rows; rows without a price of input and output are left out. */
 CG_MUST_USE bool cg_prices_import(struct cg_slice text, const char *name, struct cg_slice overrides,
                                   struct cg_buf *out, size_t *count, struct cg_err *e);
 
-/* One model's price as an override: the same as an import of one row. Dollars per million tokens,
- * -1 for what is not given. */
+/* One model's price as an override: the same as an import of one row. Nano-dollars per million
+ * tokens, -1 for what is not given. */
 struct cg_price_set {
     const char *provider;
     const char *model;
     int64_t npm[CG_CLASS_COUNT];
     int64_t context;
     int64_t max_output;
+    int64_t from_ns; /* INT64_MIN: always */
 };
 CG_MUST_USE bool cg_prices_set(const struct cg_price_set *set, struct cg_slice overrides,
                                struct cg_buf *out, struct cg_err *e);

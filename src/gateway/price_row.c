@@ -174,21 +174,26 @@ static bool read_rates(yyjson_val *obj, struct cg_rates *r, struct cg_err *e)
     return true;
 }
 
-/* "2026-10-07" or "2026-10-07T12:00:00Z". */
+bool cg_price_date(const char *s, int64_t *wall_ns)
+{
+    struct tm tm = {0};
+    const char *end = strptime(s, "%Y-%m-%d", &tm);
+    if (end && *end == 'T')
+        end = strptime(end, "T%H:%M:%SZ", &tm);
+    if (!end || *end || tm.tm_year < 70 || tm.tm_year > 300)
+        return false;
+    *wall_ns = (int64_t)timegm(&tm) * 1000000000;
+    return true;
+}
+
 static bool read_time(yyjson_val *obj, const char *key, int64_t *out, struct cg_err *e)
 {
     yyjson_val *v = yyjson_obj_get(obj, key);
     if (!v || yyjson_is_null(v))
         return true;
     const char *s = yyjson_get_str(v);
-    struct tm tm = {0};
-    const char *end = s ? strptime(s, "%Y-%m-%d", &tm) : NULL;
-    if (end && *end == 'T')
-        end = strptime(end, "T%H:%M:%SZ", &tm);
-    if (!end || *end || tm.tm_year < 70 || tm.tm_year > 300)
-        return cg_fail(e, CG_INVALID, "%s is no date such as 2026-10-07", key);
-    *out = (int64_t)timegm(&tm) * 1000000000;
-    return true;
+    return (s && cg_price_date(s, out)) ||
+           cg_fail(e, CG_INVALID, "%s is no date such as 2026-10-07", key);
 }
 
 static bool read_bands(yyjson_val *obj, const char *key, struct cg_price *p, struct cg_err *e)

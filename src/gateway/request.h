@@ -101,13 +101,6 @@ CG_MUST_USE bool cg_llm_splice(struct cg_slice body, const struct cg_llm_splices
 
 enum { CG_LLM_IMAGE_TOKENS = 8192, CG_LLM_OVERHEAD_TOKENS = 1024, CG_LLM_TOOL_TOKENS = 20000 };
 
-struct cg_llm_bound_options {
-    bool strict;
-    int64_t exact_tokens; /* from count_tokens of this body; -1 */
-    int64_t prev_tokens;  /* prompt of the same session's last call as billed, and its body; -1 */
-    int64_t prev_bytes;
-};
-
 /* Upper bound of what a call may cost, at any tier that its reply may name. */
 struct cg_llm_bound {
     int64_t input_tokens;
@@ -121,7 +114,7 @@ struct cg_llm_bound {
 /* Flow mode: two bytes a token, tools' fees once where unbounded. Strict: a byte a token (no
  * byte-level vocabulary does worse), and unbounded tools are refused with CG_UNSUPPORTED. */
 CG_MUST_USE bool cg_llm_bound(const struct cg_llm_request *r, const struct cg_prices *book,
-                              const struct cg_price *price, const struct cg_llm_bound_options *o,
-                              struct cg_llm_bound *out, struct cg_err *e);
+                              const struct cg_price *price, bool strict, struct cg_llm_bound *out,
+                              struct cg_err *e);
 
 #endif

@@ -107,7 +107,7 @@ static void put_cost(struct call *c, struct cg_jsonw *j, const struct cg_bill *b
     if (bill->tools_nusd)
         cg_jsonw_kint(j, "server_tools", bill->tools_nusd);
     cg_jsonw_obj_end(j);
-    cg_jsonw_kstr(j, "prices", cg_prices_version(c->g->o.prices));
+    cg_jsonw_kstr(j, "prices", cg_prices_version(c->book));
 }
 
 static void put_reply(struct call *c, struct cg_jsonw *j)

@@ -17,7 +17,7 @@
 #include "intercept/rewrite.h"
 #include "intercept/sight.h"
 
-enum { SERVICES = 16, ROUNDS = 16, PIECE = CG_REWRITE_PIECE };
+enum { SERVICES = 80, ROUNDS = 16, PIECE = CG_REWRITE_PIECE };
 
 #define SECOND INT64_C(1000000000)
 
@@ -514,18 +514,24 @@ static void begin_tls(struct flow *f)
     cg_end_secure(&f->guest, ssl);
 }
 
+/* Ends at a service of ours: where the guest wanted to go is never dialled, so no policy of it is
+ * asked. */
+static bool is_served(const struct flow *f)
+{
+    return f->sight == CG_SIGHT_TLS && f->i->ca && find_service(f->i, f->name, f->port);
+}
+
 /* The first bytes are known, or will not be. */
 static void decide(struct flow *f)
 {
     struct cg_intercept *i = f->i;
     f->seen = true;
-    bool tls =
-        f->sight == CG_SIGHT_TLS && i->ca &&
-        (cg_secrets_want(i->o.secrets, f->name, f->port) || find_service(i, f->name, f->port));
+    bool tls = is_served(f) || (f->sight == CG_SIGHT_TLS && i->ca &&
+                                cg_secrets_want(i->o.secrets, f->name, f->port));
     bool plain = f->sight == CG_SIGHT_HTTP && f->look;
     const struct cg_egress_peer peer = peer_of(f);
-    struct cg_egress_verdict v = {.allow = false};
-    if (tls || plain)
+    struct cg_egress_verdict v = {.allow = is_served(f), .rule = "gateway"};
+    if (!v.allow && (tls || plain))
         v = i->o.permits(i->o.ctx, &peer);
     if (!v.allow) {
         hand_back(f);
@@ -693,7 +699,7 @@ void cg_intercept_policy_changed(struct cg_intercept *i)
     for (struct flow *f = i->flows; f; f = next) {
         next = f->next;
         const struct cg_egress_peer peer = peer_of(f);
-        if (f->phase != PEEK && !i->o.permits(i->o.ctx, &peer).allow)
+        if (f->phase != PEEK && !is_served(f) && !i->o.permits(i->o.ctx, &peer).allow)
             end_flow(f, "policy");
     }
 }

@@ -14,7 +14,8 @@ static const char *const whole_members[] = {
     "v",   "id",      "account", "template", "hostname", "shape", "agent",  "driver", "isolation",
     "env", "network", "record",  "timeouts", "gateway",  "vm",    "idle_s", "trust",  NULL};
 static const char *const shape_members[] = {"vcpus", "mem_mib", "disk_mib", NULL};
-static const char *const network_members[] = {"allow", "hosts", "resolvers", "rules", NULL};
+static const char *const network_members[] = {"allow",  "hosts", "resolvers",
+                                              "models", "rules", NULL};
 static const char *const record_members[] = {"quota_bytes", "segment_bytes", NULL};
 static const char *const timeout_members[] = {"boot_ms", "connect_ms", "grace_ms", NULL};
 
@@ -126,6 +127,16 @@ static bool get_resolvers(const struct cg_json *list, struct cg_egress_policy *p
     return true;
 }
 
+static bool get_models(const struct cg_json *list, struct cg_egress_policy *p, struct cg_err *e)
+{
+    for (const struct cg_json *v = list ? list->child : NULL; v; v = v->next)
+        if (p->nmodels == CG_EGRESS_MODELS || v->type != CG_JSON_STR ||
+            !cg_egress_pattern_parse(v->str.p, &p->models[p->nmodels++], e))
+            return cg_fail(e, CG_INVALID, "network.models must be at most %d host names",
+                           CG_EGRESS_MODELS);
+    return true;
+}
+
 static bool get_network(const struct cg_json *o, struct cg_egress_policy *p, struct cg_err *e)
 {
     const struct cg_json *allow = cg_json_get(o, "allow");
@@ -149,6 +160,7 @@ static bool get_network(const struct cg_json *o, struct cg_egress_policy *p, str
             return false;
     }
     return get_resolvers(cg_json_get(o, "resolvers"), p, e) &&
+           get_models(cg_json_get(o, "models"), p, e) &&
            (!rules || cg_egress_read_lists(rules, p, e) || cg_wrap(e, "network.rules"));
 }
 

@@ -126,6 +126,10 @@ static void on_open(void *ctx, struct cg_link_stream *s, const struct cg_json *r
         trust_open(w, c, s);
     } else if (cg_streq(kind, "budget")) {
         llm_budget_open(w, c, s, request);
+    } else if (cg_streq(kind, "lease")) {
+        llm_lease_open(w, c, s, request);
+    } else if (cg_streq(kind, "prices")) {
+        llm_prices_open(w, c, s);
     } else if (cg_streq(kind, "network")) {
         network_open(w, c, s, request);
     } else if (cg_streq(kind, "stop")) {

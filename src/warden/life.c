@@ -196,7 +196,7 @@ void life_start(struct warden *w, struct conn *c, struct cg_link_stream *s,
         refuse(c, s, CG_CONFLICT, "the sandbox is being stopped");
         return;
     }
-    if (!secrets_start(w, request, &e)) {
+    if (!secrets_start(w, request, &e) || !llm_intercept(w, &e)) {
         refuse(c, s, e.code, e.text);
         return;
     }

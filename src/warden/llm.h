@@ -15,8 +15,12 @@ struct cg_link_stream;
 struct llm_config {
     bool on;
     char token[CG_GATEWAY_TOKEN];
-    int64_t budget_nusd; /* CG_LEDGER_UNLIMITED: none */
+    int64_t budget_nusd, budget_tokens; /* CG_LEDGER_UNLIMITED: none */
     bool strict, bodies;
+    bool leased;    /* the account's money comes in slices */
+    bool pause;     /* at 100 percent, instead of an end */
+    bool intercept; /* names of the providers lead to the gateway */
+    struct cg_compute_prices machine;
     struct cg_gateway_provider providers[CG_GATEWAY_PROVIDERS];
     size_t nproviders;
 };
@@ -30,16 +34,24 @@ struct llm;
  * record. NULL in *out when config has no gateway. */
 CG_MUST_USE bool llm_start(struct warden *w, struct cg_err *e);
 void llm_keys(struct warden *w, const struct cg_json *keys); /* of the start request: by provider */
-void llm_running(struct warden *w, bool running);            /* the machine's meter */
+/* Connections to the providers' own names end at the gateway; after secrets_start, before the guest
+ * runs. */
+CG_MUST_USE bool llm_intercept(struct warden *w, struct cg_err *e);
+void llm_running(struct warden *w, bool running); /* the machine's meter */
 void llm_second(struct warden *w);
 void llm_progress(struct warden *w); /* the record moved on */
 void llm_close(struct warden *w);    /* ends every call; their last lines are written */
 void llm_free(struct warden *w);     /* after the loop */
 void llm_status(const struct warden *w, struct cg_jsonw *j); /* members of `status` */
 
-/* Kinds: `costs` streams what is spent; `budget` sets the limit. */
+/* Kinds: `costs` streams what is spent; `budget` sets limits, answered when that is on disk;
+ * `lease` gives more of the account's money, or says that there is none; `prices` reads the books
+ * anew. */
 void llm_costs_open(struct warden *w, struct conn *c, struct cg_link_stream *s);
 void llm_budget_open(struct warden *w, struct conn *c, struct cg_link_stream *s,
                      const struct cg_json *request);
+void llm_lease_open(struct warden *w, struct conn *c, struct cg_link_stream *s,
+                    const struct cg_json *request);
+void llm_prices_open(struct warden *w, struct conn *c, struct cg_link_stream *s);
 
 #endif

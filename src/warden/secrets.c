@@ -189,10 +189,15 @@ bool secrets_serve(struct warden *w, const char *host, cg_egress_serve_fn *serve
 
 /* --- setup --- */
 
+/* Node reads this beside its own list, each time it starts: it gets our certificate alone. */
+static const char extra_ca[] = "NODE_EXTRA_CA_CERTS";
+
+#define OUR_CA "/etc/ssl/certs/caged-ca.pem"
+
 static const char *const ca_variables[] = {
-    "SSL_CERT_FILE",     "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE",
-    "CURL_CA_BUNDLE",    "GIT_SSL_CAINFO",      "PIP_CERT",
-    "CARGO_HTTP_CAINFO", "AWS_CA_BUNDLE",       "DENO_CERT"};
+    "SSL_CERT_FILE",     extra_ca,         "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",    "GIT_SSL_CAINFO", "PIP_CERT",
+    "CARGO_HTTP_CAINFO", "AWS_CA_BUNDLE",  "DENO_CERT"};
 
 void secrets_write_setup(const struct warden *w, struct cg_jsonw *j)
 {
@@ -211,7 +216,8 @@ void secrets_write_setup(const struct warden *w, struct cg_jsonw *j)
     }
     for (size_t i = 0; w->ca && i < CG_COUNT(ca_variables); i++)
         if (!cg_json_get(env, ca_variables[i]))
-            cg_jsonw_kstr(j, ca_variables[i], BUNDLE);
+            cg_jsonw_kstr(j, ca_variables[i],
+                          cg_streq(ca_variables[i], extra_ca) ? OUR_CA : BUNDLE);
     cg_jsonw_obj_end(j);
     if (w->ca)
         cg_jsonw_kstr(j, "ca_pem", cg_ca_pem(w->ca));

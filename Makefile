@@ -8,7 +8,7 @@ MAKEFLAGS += --no-print-directory
 export BUILD STAGE PYTHON
 export CAGED_STAGE := $(STAGE)
 
-.PHONY: menu setup build stage images demo test test-unit test-integration test-vm test-e2e test-contract contract-coverage test-dashboard check bench fuzz clean
+.PHONY: menu setup build stage images demo test test-unit test-integration test-vm test-e2e test-contract contract-coverage test-dashboard check bench bench-gateway fuzz clean
 
 menu:
 	@echo 'Caged: coding agents in microVMs, watched. Targets:'
@@ -20,7 +20,7 @@ menu:
 	@echo '               (test-unit, test-integration, test-vm, test-e2e run one kind;'
 	@echo '               test-contract those that docs/contract-coverage.md names)'
 	@echo '  make check   the gates: format, layers, sizes, headers, both compilers, three checkers'
-	@echo '  make bench   measure, with yardsticks; tables go to bench/results/'
+	@echo '  make bench   measure, with yardsticks; tables go to bench/results/ (bench-gateway: the LLM gateway alone)'
 	@echo '  make fuzz    fuzz the parsers for a minute each (FUZZ_SECONDS)'
 	@echo '  make clean   remove what was built (images are kept)'
 
@@ -66,6 +66,10 @@ check: build
 
 bench: build images
 	@$(PYTHON) tests/bench/run.py
+
+# What the LLM gateway adds, beside nginx and Portkey's; and a thousand calls on a dollar.
+bench-gateway: build
+	@$(PYTHON) tests/bench/gateway.py
 
 fuzz:
 	@scripts/fuzz

@@ -149,6 +149,8 @@ static void admit(struct call *c)
     struct cg_err e = CG_ERR_INIT;
     int why = CG_LEDGER_NONE;
     int64_t cap = -1;
+    if (c->id < c->g->last_call) /* bodies do not end in the order in which they began */
+        c->id = ++c->g->last_call;
     c->price = cg_prices_find(c->book, c->provider->name, c->q.model, cg_wall_ns());
     if (!c->price && cg_ledger_limited(o->ledger, o->node)) {
         refuse_unpriced(c);

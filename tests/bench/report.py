@@ -55,11 +55,11 @@ class Report:
             "stolen_percent": round(100 * ticks[1] / max(1, ticks[0]), 1),
             "commit": _output("git", "rev-parse", "--short", "HEAD") or "release"}
 
-    def keep(self, accel):
+    def keep(self, accel, prefix=""):
         """Writes both files; their names without suffix."""
         m = self.machine(accel)
         today = datetime.date.today().isoformat()
-        name = f"{today}-{m['cores']}-cores-{round(m['memory_gib'])}-gib-{accel}" + ("-quick" if self.quick else "")
+        name = f"{prefix}{today}-{m['cores']}-cores-{round(m['memory_gib'])}-gib-{accel}" + ("-quick" if self.quick else "")
         folder = ROOT / "bench" / "results"
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / name

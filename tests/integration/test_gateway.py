@@ -84,6 +84,19 @@ def test_a_thousand_parallel_calls_never_cost_more_than_the_budget(tmp_path, mod
         assert round(billed * 1e9) <= state["settled"]  # the ledger never says less than the bill
 
 
+def test_a_body_that_ends_after_a_later_ones_is_a_call_like_any_other(tmp_path):
+    with modelserver.ModelServer() as model, Gateway(tmp_path / "r", model, 1.0) as gateway:
+        host, port = gateway.url.split("/")[2].split(":")
+        raw = json.dumps(body()).encode()
+        with socket.create_connection((host, int(port))) as first:
+            first.sendall(b"POST /run-test/v1/messages HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+                          b"Content-Length: %d\r\n\r\n%s" % (len(raw), raw[:10]))
+            assert many(gateway, 1, body())[0][0] == 200
+            first.sendall(raw[10:])
+            assert b" 200 " in first.makefile("rb").readline()
+        assert len({c["call"] for c in gateway.closed()}) >= 1
+
+
 def test_a_stream_that_ignores_its_cap_is_cut_before_the_budget_is_passed(tmp_path):
     with modelserver.ModelServer(mode="endless") as model, Gateway(tmp_path / "r", model, 0.02) as gateway:
         [(status, got)] = many(gateway, 1, body())

@@ -1,7 +1,8 @@
 /* The gateway without a sandbox, for tests and benchmarks: listens on a free port of loopback,
  * keeps its ledger's rows in a real record (one sync a turn of the loop), says where on standard
  * output, and at the end of standard input writes the budget's state and goes.
- * gateway PRICES FOLDER BASE_URL BUDGET_NUSD flow|strict */
+ * On a folder that has a record it goes on where that ends, as a warden does.
+ * gateway PRICES FOLDER BASE_URL BUDGET_NUSD flow|strict [lazy] */
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -21,6 +22,7 @@ struct world {
     struct cg_gateway *gateway;
     uint64_t rows;
     bool due;
+    bool lazy; /* rows count as durable without a sync: what is measured then is the rest */
     int listener;
     uv_poll_t accept, input;
     uv_prepare_t prepare;
@@ -29,11 +31,7 @@ struct world {
 static void on_row(void *ctx, const struct cg_ledger_row *row)
 {
     struct world *w = ctx;
-    struct cg_jsonw *j = cg_record_begin(w->record, CG_REC_COST, CG_SRC_HOST, NULL);
-    cg_jsonw_kstr(j, "event", "ledger");
-    cg_jsonw_key(j, "row");
-    cg_ledger_row_write(row, j);
-    cg_record_end(w->record);
+    CG_ASSERT(cg_ledger_row_append(w->record, row) > 0);
     w->rows++;
     w->due = true;
 }
@@ -66,7 +64,8 @@ static void on_prepare(uv_prepare_t *p)
     if (!w->due)
         return;
     w->due = false;
-    CG_ASSERT(cg_record_sync(w->record, &e));
+    if (!w->lazy || cg_record_busy(w->record))
+        CG_ASSERT(cg_record_sync(w->record, &e));
     cg_ledger_durable(w->ledger, w->rows);
     cg_gateway_progress(w->gateway);
 }
@@ -111,6 +110,26 @@ static int listen_on_loopback(unsigned *port)
     return fd;
 }
 
+/* The ledger of the folder; the number of its last call. */
+static uint64_t open_ledger(struct world *w, const char *folder, bool strict, int64_t budget)
+{
+    static const struct cg_ledger_events events = {.row = on_row, .verdict = on_verdict};
+    const struct cg_ledger_options lo = {.mode = strict ? CG_LEDGER_STRICT : CG_LEDGER_FLOW};
+    struct cg_err e = CG_ERR_INIT;
+    uint64_t last = 0;
+    CG_OWN(cg_drop_fd) int dir = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    w->ledger = cg_ledger_create(&lo, &events, w);
+    CG_ASSERT(cg_ledger_replay_record(w->ledger, dir, &last, &e));
+    if (cg_ledger_nodes(w->ledger) == 0)
+        (void)cg_ledger_budget(w->ledger, CG_LEDGER_NONE, budget < 0 ? CG_LEDGER_UNLIMITED : budget,
+                               CG_LEDGER_UNLIMITED, 0);
+    else
+        cg_ledger_recover(w->ledger, 1);
+    CG_ASSERT(cg_record_sync(w->record, &e));
+    cg_ledger_durable(w->ledger, w->rows);
+    return last;
+}
+
 static void open_files(struct world *w, char **argv, struct cg_prices **book)
 {
     struct cg_err e = CG_ERR_INIT;
@@ -131,30 +150,28 @@ int main(int argc, char **argv)
     static struct cg_gateway_provider providers[3] = {
         {.name = "anthropic"}, {.name = "openai"}, {.name = "google"}};
     static const struct cg_gateway_ops ops = {on_tell, on_blob, nothing, nothing};
-    static const struct cg_ledger_events events = {.row = on_row, .verdict = on_verdict};
     struct cg_err e = CG_ERR_INIT;
     struct cg_prices *book = NULL;
     unsigned port = 0;
-    if (argc != 6)
+    if (argc != 6 && argc != 7)
         return 2;
+    w.lazy = argc == 7 && cg_streq(argv[6], "lazy");
+    bool strict = cg_streq(argv[5], "strict");
     open_files(&w, argv, &book);
     uv_loop_init(&w.loop);
     for (size_t i = 0; i < CG_COUNT(providers); i++) {
         (void)cg_strlcpy(providers[i].base_url, sizeof providers[i].base_url, argv[3]);
         (void)cg_strlcpy(providers[i].key, sizeof providers[i].key, "sk-real");
     }
-    int64_t budget = strtoll(argv[4], NULL, 10);
-    const struct cg_ledger_options lo = {.mode = cg_streq(argv[5], "strict") ? CG_LEDGER_STRICT
-                                                                             : CG_LEDGER_FLOW};
-    w.ledger = cg_ledger_create(&lo, &events, &w);
-    int node = cg_ledger_budget(w.ledger, CG_LEDGER_NONE, budget < 0 ? CG_LEDGER_UNLIMITED : budget,
-                                CG_LEDGER_UNLIMITED, 0);
+    uint64_t last = open_ledger(&w, argv[2], strict, strtoll(argv[4], NULL, 10));
     const struct cg_gateway_options o = {.token = "run-test",
                                          .prices = book,
                                          .ledger = w.ledger,
                                          .providers = providers,
                                          .nproviders = CG_COUNT(providers),
-                                         .node = node,
+                                         .node = 0,
+                                         .last_call = last,
+                                         .strict = strict,
                                          .bodies = true,
                                          .ops = &ops,
                                          .ctx = &w};

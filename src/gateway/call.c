@@ -446,12 +446,13 @@ void call_over(struct call *c, const char *verdict)
         bill.priced = true; /* nothing left this place: it cost nothing */
     c->g->stats.unpriced += !bill.priced;
     c->phase = CALL_OVER;
+    c->bill = bill;
+    c->over_at = cg_mono_ns();
     if (c->reserved &&
         !cg_ledger_settle(c->g->o.ledger, c->id, bill.priced ? bill.total_nusd : 0, bill.low_nusd,
                           bill.tokens, bill.estimated, cg_mono_ns(), &over, &e))
         cg_log(CG_LOG_ERROR, CG_EVENT("ledger.settle_failed"), CG_E(&e));
     c->reserved = false;
-    tell_call_close(c, &bill);
     c->g->o.ops->hurry(c->g->o.ctx);
     gateway_soon(c->g);
 }

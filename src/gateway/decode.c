@@ -62,11 +62,16 @@ static bool unzstd(struct cg_slice in, size_t max, struct cg_buf *out, struct cg
            cg_fail(e, CG_INVALID, "the body is not one whole zstd frame");
 }
 
+bool cg_decode_plain(const char *encoding)
+{
+    return !encoding || !encoding[0] || strcasecmp(encoding, "identity") == 0;
+}
+
 bool cg_decode(const char *encoding, struct cg_slice in, size_t max, struct cg_buf *out,
                struct cg_err *e)
 {
     cg_buf_init(out, max + 1);
-    if (!encoding || !encoding[0] || strcasecmp(encoding, "identity") == 0) {
+    if (cg_decode_plain(encoding)) {
         if (in.n > max || !cg_buf_add(out, in.p, in.n))
             return cg_fail(e, CG_TOO_LARGE, "the body has more than %zu bytes", max);
         return true;

@@ -10,4 +10,7 @@
 CG_MUST_USE bool cg_decode(const char *encoding, struct cg_slice in, size_t max, struct cg_buf *out,
                            struct cg_err *e);
 
+/* It says "identity", or nothing: the bytes are the body. */
+bool cg_decode_plain(const char *encoding);
+
 #endif

@@ -211,6 +211,20 @@ void cg_gateway_verdict(struct cg_gateway *g, uint64_t call, enum cg_verdict v, 
     }
 }
 
+/* The line of a call that is over, and its bodies, are written when the client has its last bytes:
+ * what that takes delays nobody. False: not yet. */
+static bool put_down(struct call *c)
+{
+    if (!c->told && c->turns++ == 0)
+        return false;
+    if (!c->told)
+        tell_call_close(c, &c->bill);
+    c->told = true;
+    if (!c->r && !c->fetch)
+        call_free(c);
+    return true;
+}
+
 /* What callbacks of ledger, tap and libcurl have only noted. */
 static void on_soon(uv_timer_t *timer)
 {
@@ -228,11 +242,14 @@ static void on_soon(uv_timer_t *timer)
             g->o.ops->broke(g->o.ctx);
         }
     }
+    bool again = false;
     for (struct call *c = g->calls; c; c = next) {
         next = c->next;
-        if (c->phase == CALL_OVER && !c->r && !c->fetch)
-            call_free(c);
+        if (c->phase == CALL_OVER)
+            again |= !put_down(c);
     }
+    if (again)
+        gateway_soon(g);
 }
 
 /* Things end outside of whatever callback noticed it. */
@@ -263,10 +280,15 @@ static void on_body(struct cg_http_req *r)
 {
     struct call *c = r->user;
     struct cg_err e = CG_ERR_INIT;
-    size_t before = c->body.n;
-    bool ok = cg_decode(cg_http_header(r, "content-encoding"), cg_buf_slice(&r->body),
-                        CG_LLM_BODY_MAX, &c->body, &e);
-    c->g->body_bytes += c->body.n - before;
+    bool ok = true;
+    if (cg_decode_plain(cg_http_header(r, "content-encoding"))) {
+        c->body = r->body; /* as it is: no copy */
+        cg_buf_init(&r->body, 0);
+    } else {
+        ok = cg_decode(cg_http_header(r, "content-encoding"), cg_buf_slice(&r->body),
+                       CG_LLM_BODY_MAX, &c->body, &e);
+    }
+    c->g->body_bytes += c->body.n;
     if (c->g->body_bytes > CALL_BODIES_MAX)
         ok = cg_fail(&e, CG_LIMIT, "Caged: too many large calls at once");
     if (ok && c->route.api != CG_LLM_FREE) {
@@ -489,6 +511,8 @@ void cg_gateway_destroy(struct cg_gateway *g)
         c->r = NULL;
         if (c->phase != CALL_OVER)
             call_over(c, "ended");
+        if (!c->told)
+            tell_call_close(c, &c->bill);
         call_free(c);
     }
     cg_http_server_destroy(g->http);

@@ -45,6 +45,10 @@ struct call {
     char type[96];
     bool sse, started, reserved, go, cut, hung, draining, waiting_disk;
     const char *verdict; /* how it ended, for the record */
+    struct cg_bill bill;
+    int64_t over_at;
+    unsigned turns; /* of the loop since it was over */
+    bool told;
     char why[256];
 };
 

@@ -102,11 +102,32 @@ static void blank(struct pass *s)
         s->p++;
 }
 
+/* Skips bytes of a string that say nothing, eight at a time; texts are most of a body. */
+static const char *plain_until(const char *p, const char *end)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101), tops = ones << 7;
+    for (; end - p >= 8; p += 8) {
+        uint64_t w;
+        memcpy(&w, p, sizeof w);
+        uint64_t quote = w ^ ones * '"', slash = w ^ ones * '\\';
+        uint64_t odd =
+            ((quote - ones) & ~quote) | ((slash - ones) & ~slash) | ((w - ones * 0x20) & ~w);
+        if (odd & tops)
+            break;
+    }
+    while (p < end && *p != '"' && *p != '\\' && (unsigned char)*p >= 0x20)
+        p++;
+    return p;
+}
+
 static bool string(struct pass *s, struct cg_slice *out, bool *escaped)
 {
     const char *from = ++s->p;
     *escaped = false;
-    for (; s->p < s->end && *s->p != '"'; s->p++) {
+    for (; s->p < s->end; s->p++) {
+        s->p = plain_until(s->p, s->end);
+        if (s->p >= s->end || *s->p == '"')
+            break;
         if ((unsigned char)*s->p < 0x20)
             return bad(s, "a control character in a string");
         if (*s->p == '\\') {

@@ -46,7 +46,6 @@ void tell_call_open(struct call *c)
     cg_jsonw_kstrn(&j, "path", c->path, strnlen(c->path, PATH_SHOWN));
     cg_jsonw_kbool(&j, "intercepted", c->intercepted);
     cg_jsonw_kuint(&j, "request_bytes", c->body.n);
-    put_blob(c, &j, "request_blob", &c->body);
     if (c->understood) {
         cg_jsonw_kbool(&j, "stream", q->stream);
         cg_jsonw_kint(&j, "max_output", q->max_output);
@@ -138,7 +137,6 @@ void tell_call_close(struct call *c, const struct cg_bill *bill)
 {
     struct cg_buf b;
     struct cg_jsonw j;
-    int64_t now = cg_mono_ns();
     begin(c, &b, &j, "close");
     cg_jsonw_kstr(&j, "status", c->verdict);
     if (c->why[0])
@@ -148,10 +146,11 @@ void tell_call_close(struct call *c, const struct cg_bill *bill)
     cg_jsonw_kbool(&j, "hung_up", c->hung);
     put_tokens(&j, bill);
     put_cost(c, &j, bill);
-    cg_jsonw_kint(&j, "duration_ms", (now - c->opened) / 1000000);
+    cg_jsonw_kint(&j, "duration_ms", (c->over_at - c->opened) / 1000000);
     if (c->sent_at && c->first_at)
         cg_jsonw_kint(&j, "ttft_ms", (c->first_at - c->sent_at) / 1000000);
     cg_jsonw_kuint(&j, "reply_bytes", c->reply.n);
+    put_blob(c, &j, "request_blob", &c->body);
     put_blob(c, &j, "reply_blob", &c->reply);
     put_reply(c, &j);
     end(c, &b, &j);

@@ -6,8 +6,12 @@
 #include <curl/curl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
-enum { CONNECTIONS_KEPT = 64, SILENCE_S = 900, HEADERS_MAX = 64 };
+enum { CONNECTIONS_KEPT = 64, SILENCE_S = 900, HEADERS_MAX = 64, WATCHES_MAX = 16384 };
+
+struct watch;
 
 struct cg_upstream {
     uv_loop_t *loop;
@@ -15,15 +19,21 @@ struct cg_upstream {
     uv_timer_t timer;
     unsigned handles; /* uv handles that are not closed yet */
     unsigned fetches;
-    struct cg_fetch *doomed; /* cancelled inside another one's callback */
+    struct cg_fetch *doomed;            /* cancelled inside another one's callback */
+    struct watch *watches[WATCHES_MAX]; /* by descriptor; NULL: none */
+    uint8_t kept[WATCHES_MAX / 8];      /* descriptors that are connections */
     bool destroyed;
     bool in_curl;
 };
 
+/* Of a connection, as long as libcurl keeps it: between calls it is left in the poll set, so that
+ * the next call on it costs no system call. */
 struct watch {
     uv_poll_t poll;
     struct cg_upstream *u;
     curl_socket_t fd;
+    int events; /* that are waited for */
+    bool used;  /* by a call */
 };
 
 struct cg_fetch {
@@ -139,7 +149,12 @@ static void on_poll(uv_poll_t *poll, int status, int events)
     struct watch *w = poll->data;
     int what = (events & UV_READABLE ? CURL_CSELECT_IN : 0) |
                (events & UV_WRITABLE ? CURL_CSELECT_OUT : 0) | (status < 0 ? CURL_CSELECT_ERR : 0);
-    act(w->u, w->fd, what);
+    if (w->used) {
+        act(w->u, w->fd, what);
+        return;
+    }
+    uv_poll_stop(&w->poll); /* an idle connection has ended: libcurl finds out by itself */
+    w->events = 0;
 }
 
 static void on_timer(uv_timer_t *timer)
@@ -147,35 +162,80 @@ static void on_timer(uv_timer_t *timer)
     act(timer->data, CURL_SOCKET_TIMEOUT, 0);
 }
 
+static struct watch *watch_of(struct cg_upstream *u, curl_socket_t fd)
+{
+    if (fd < 0 || fd >= WATCHES_MAX)
+        return NULL;
+    struct watch *w = u->watches[fd];
+    if (w)
+        return w;
+    w = cg_alloc(sizeof *w);
+    w->u = u;
+    w->fd = fd;
+    if (uv_poll_init_socket(u->loop, &w->poll, fd) != 0) {
+        free(w);
+        return NULL;
+    }
+    w->poll.data = w;
+    u->handles++;
+    u->watches[fd] = w;
+    return w;
+}
+
+static void drop_watch(struct cg_upstream *u, curl_socket_t fd)
+{
+    struct watch *w = fd >= 0 && fd < WATCHES_MAX ? u->watches[fd] : NULL;
+    if (!w)
+        return;
+    u->watches[fd] = NULL;
+    uv_poll_stop(&w->poll);
+    uv_close((uv_handle_t *)&w->poll, on_watch_closed);
+}
+
 static int want_socket(CURL *easy, curl_socket_t fd, int what, void *ctx, void *socket_ctx)
 {
     struct cg_upstream *u = ctx;
-    struct watch *w = socket_ctx;
     (void)easy;
+    (void)socket_ctx;
     if (what == CURL_POLL_REMOVE) {
-        if (w) {
-            curl_multi_assign(u->multi, fd, NULL);
-            uv_poll_stop(&w->poll);
-            uv_close((uv_handle_t *)&w->poll, on_watch_closed);
-        }
+        bool kept = fd >= 0 && fd < WATCHES_MAX && u->kept[fd / 8] & 1u << fd % 8;
+        if (!kept) /* of the resolver: it is closed without a word to us */
+            drop_watch(u, fd);
+        else if (u->watches[fd])
+            u->watches[fd]->used = false;
         return 0;
     }
-    if (!w) {
-        w = cg_alloc(sizeof *w);
-        w->u = u;
-        w->fd = fd;
-        if (uv_poll_init_socket(u->loop, &w->poll, fd) != 0) {
-            free(w);
-            return -1;
-        }
-        w->poll.data = w;
-        u->handles++;
-        curl_multi_assign(u->multi, fd, w);
-    }
+    struct watch *w = watch_of(u, fd);
+    if (!w)
+        return -1;
     int events =
         (what != CURL_POLL_OUT ? UV_READABLE : 0) | (what != CURL_POLL_IN ? UV_WRITABLE : 0);
-    uv_poll_start(&w->poll, events, on_poll);
+    w->used = true;
+    if (w->events != events)
+        uv_poll_start(&w->poll, events, on_poll);
+    w->events = events;
     return 0;
+}
+
+static curl_socket_t open_socket(void *ctx, curlsocktype purpose, struct curl_sockaddr *a)
+{
+    struct cg_upstream *u = ctx;
+    (void)purpose;
+    int fd = socket(a->family, a->socktype | SOCK_CLOEXEC, a->protocol);
+    drop_watch(u, fd); /* of an earlier one with this number */
+    if (fd >= 0 && fd < WATCHES_MAX)
+        u->kept[fd / 8] |= (uint8_t)(1u << fd % 8);
+    return fd;
+}
+
+/* libcurl is done with a connection. The handle goes before the descriptor may be another's. */
+static int close_socket(void *ctx, curl_socket_t fd)
+{
+    struct cg_upstream *u = ctx;
+    drop_watch(u, fd);
+    if (fd >= 0 && fd < WATCHES_MAX)
+        u->kept[fd / 8] &= (uint8_t) ~(1u << fd % 8);
+    return close(fd);
 }
 
 static int want_time(CURLM *multi, long ms, void *ctx)
@@ -216,8 +276,8 @@ void cg_upstream_destroy(struct cg_upstream *u)
     if (!u)
         return;
     CG_ASSERT(u->fetches == 0 && !u->in_curl);
+    curl_multi_cleanup(u->multi); /* closes what it kept */
     u->destroyed = true;
-    curl_multi_cleanup(u->multi);
     uv_timer_stop(&u->timer);
     uv_close((uv_handle_t *)&u->timer, on_timer_closed);
 }
@@ -293,6 +353,10 @@ static void set_options(struct cg_fetch *f, const struct cg_fetch_request *r)
     curl_easy_setopt(h, CURLOPT_LOW_SPEED_TIME, (long)SILENCE_S);
     curl_easy_setopt(h, CURLOPT_TCP_NODELAY, 1L);
     curl_easy_setopt(h, CURLOPT_PATH_AS_IS, 1L);
+    curl_easy_setopt(h, CURLOPT_OPENSOCKETFUNCTION, open_socket);
+    curl_easy_setopt(h, CURLOPT_OPENSOCKETDATA, f->u);
+    curl_easy_setopt(h, CURLOPT_CLOSESOCKETFUNCTION, close_socket);
+    curl_easy_setopt(h, CURLOPT_CLOSESOCKETDATA, f->u);
     curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, on_data);
     curl_easy_setopt(h, CURLOPT_WRITEDATA, f);
     curl_easy_setopt(h, CURLOPT_HEADERFUNCTION, on_header);

@@ -165,4 +165,5 @@ def test_the_guard_ends_a_sandbox_whose_budget_is_used_up_and_keeps_its_disk(wor
     assert model.bill.cost(1, 5) - before <= 0.05
     told = [e["data"]["event"] for e in sandbox.events("cost")]
     assert "budget_exceeded" in told
-    assert (server.state / "archive" / sandbox.id / "disk.img").exists()
+    [kept] = server.api("GET", f"/v1/sandboxes/{sandbox.id}/snapshots")
+    assert kept["trigger"] == "budget" and kept["status"] == "completed"

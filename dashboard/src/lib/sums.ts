@@ -181,12 +181,12 @@ export class Sums {
     c.model = str(d["model_replied"]) || str(d["model"]) || c.model;
     c.provider = str(d["provider"]) || c.provider;
     c.api = str(d["api"]) || c.api;
+    c.requestBlob = str(d["request_blob"]) || c.requestBlob;
     if (d["event"] === "open") {
       if (this.share(this.byFile)) {
         this.unshared = 0;
         this.changed.clear();
       }
-      c.requestBlob = str(d["request_blob"]);
       c.messages = num(d["messages"]);
       return;
     }

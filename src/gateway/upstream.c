@@ -9,7 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { CONNECTIONS_KEPT = 64, SILENCE_S = 900, HEADERS_MAX = 64, WATCHES_MAX = 16384 };
+enum { CONNECTIONS_KEPT = 64, SILENCE_S = 900, HEADERS_MAX = 64, WATCHES_MAX = 16384, EASY_SPARE = 32 };
 
 struct watch;
 
@@ -22,6 +22,8 @@ struct cg_upstream {
     struct cg_fetch *doomed;            /* cancelled inside another one's callback */
     struct watch *watches[WATCHES_MAX]; /* by descriptor; NULL: none */
     uint8_t kept[WATCHES_MAX / 8];      /* descriptors that are connections */
+    CURL *spare[EASY_SPARE]; /* made once, reset between calls */
+    unsigned nspare;
     bool destroyed;
     bool in_curl;
 };
@@ -52,7 +54,12 @@ static void free_fetch(struct cg_fetch *f)
 {
     f->u->fetches--;
     curl_multi_remove_handle(f->u->multi, f->easy);
-    curl_easy_cleanup(f->easy);
+    if (f->u->nspare < EASY_SPARE) {
+        curl_easy_reset(f->easy);
+        f->u->spare[f->u->nspare++] = f->easy;
+    } else {
+        curl_easy_cleanup(f->easy);
+    }
     curl_slist_free_all(f->headers);
     free(f);
 }
@@ -276,6 +283,8 @@ void cg_upstream_destroy(struct cg_upstream *u)
     if (!u)
         return;
     CG_ASSERT(u->fetches == 0 && !u->in_curl);
+    while (u->nspare > 0)
+        curl_easy_cleanup(u->spare[--u->nspare]);
     curl_multi_cleanup(u->multi); /* closes what it kept */
     u->destroyed = true;
     uv_timer_stop(&u->timer);
@@ -375,7 +384,7 @@ struct cg_fetch *cg_fetch_start(struct cg_upstream *u, const struct cg_fetch_req
     f->u = u;
     f->ops = *ops;
     f->ctx = ctx;
-    f->easy = curl_easy_init();
+    f->easy = u->nspare > 0 ? u->spare[--u->nspare] : curl_easy_init();
     CG_ASSERT(f->easy);
     u->fetches++;
     bool ok = add_headers(f, r->headers);

@@ -8,7 +8,7 @@
 
 #include "base/fs.h"
 #include "base/log.h"
-#include "gateway/ledger.h"
+#include "gateway/gateway.h"
 #include "record/reader.h"
 #include "record/record.h"
 

@@ -147,6 +147,7 @@ bool cg_costs_set_budget(struct cg_sandbox *sb, const struct cg_budget_change *c
 {
     CG_OWN(cg_drop_buf) struct cg_buf b;
     struct cg_jsonw w;
+    cg_buf_init(&b, 512);
     if (sb->status != CG_STATUS_PAUSED && !cg_sandbox_usable(sb, e))
         return false;
     struct setting *n = cg_alloc(sizeof *n);
@@ -156,7 +157,6 @@ bool cg_costs_set_budget(struct cg_sandbox *sb, const struct cg_budget_change *c
         apply(n);
         return true;
     }
-    cg_buf_init(&b, 512);
     cg_jsonw_init(&w, &b);
     cg_jsonw_obj(&w);
     cg_jsonw_kstr(&w, "kind", "budget");

@@ -262,15 +262,16 @@ static void on_done(void *ctx, const struct cg_err *err, bool sent)
 static bool is_secret_or_ours(const char *name)
 {
     static const char *const names[] = {
-        "host",          "connection",       "content-length",      "transfer-encoding",
-        "authorization", "x-api-key",        "x-goog-api-key",      "api-key",
-        "cookie",        "accept-encoding",  "content-encoding",    "te",
-        "upgrade",       "expect",           "proxy-authorization", "keep-alive",
-        "trailer",       "proxy-connection", "forwarded",           "x-forwarded-for"};
+        "host", "connection", "content-length", "transfer-encoding", "authorization", "x-api-key",
+        "x-goog-api-key", "api-key", "cookie", "accept-encoding", "content-encoding", "te",
+        "upgrade", "expect", "proxy-authorization", "keep-alive", "trailer", "proxy-connection",
+        "forwarded", "x-forwarded-for",
+        /* who pays is the operator's choice */
+        "openai-organization", "openai-project", "x-goog-user-project"};
     for (size_t i = 0; i < CG_COUNT(names); i++)
         if (strcasecmp(name, names[i]) == 0)
             return true;
-    return false;
+    return strncasecmp(name, "x-caged-", 8) == 0;
 }
 
 struct heads {
@@ -407,9 +408,9 @@ void call_hung_up(struct call *c)
     c->r = NULL;
     c->hung = true;
     if (c->phase == CALL_WAITING) {
-        if (c->reserved)
-            (void)cg_ledger_forget(c->g->o.ledger, c->id, cg_mono_ns());
-        c->reserved = false;
+        /* when the ledger has let it go a moment ago it is settled, at nothing: it was not sent */
+        if (c->reserved && cg_ledger_forget(c->g->o.ledger, c->id, cg_mono_ns()))
+            c->reserved = false;
         call_over(c, "hung_up");
         return;
     }

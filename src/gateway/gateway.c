@@ -62,6 +62,30 @@ static void refuse_over(struct call *c, enum cg_refusal why, const char *message
     call_over(c, "refused");
 }
 
+/* A key of the guest's in the query (Gemini) must not reach the provider beside ours. */
+static char *without_keys(const char *path)
+{
+    char *out = cg_strdup(path);
+    char *query = strchr(out, '?');
+    if (!query)
+        return out;
+    char *to = query;
+    for (char *p = query; *p;) {
+        size_t n = 1 + strcspn(p + 1, "&");
+        bool secret = strncmp(p + 1, "key=", 4) == 0 || strncmp(p + 1, "access_token=", 13) == 0 ||
+                      memchr(p + 1, '%', strcspn(p + 1, "=&")); /* a name in disguise */
+        if (!secret) {
+            char first = to == query ? '?' : '&';
+            memmove(to, p, n);
+            *to = first;
+            to += n;
+        }
+        p += n;
+    }
+    *to = '\0';
+    return out;
+}
+
 static struct call *make_call(struct cg_gateway *g, struct cg_http_req *r, const char *path)
 {
     struct call *c = cg_alloc(sizeof *c);
@@ -71,7 +95,7 @@ static struct call *make_call(struct cg_gateway *g, struct cg_http_req *r, const
     c->cap = -1;
     c->book = g->o.prices;
     c->opened = cg_mono_ns();
-    c->path = cg_strdup(path);
+    c->path = without_keys(path);
     cg_buf_init(&c->body, CG_LLM_BODY_MAX + 1);
     cg_buf_init(&c->reply, CALL_REPLY_MAX);
     cg_buf_init(&c->held, 8 << 20);

@@ -9,7 +9,13 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { CONNECTIONS_KEPT = 64, SILENCE_S = 900, HEADERS_MAX = 64, WATCHES_MAX = 16384, EASY_SPARE = 32 };
+enum {
+    CONNECTIONS_KEPT = 64,
+    SILENCE_S = 900,
+    HEADERS_MAX = 64,
+    WATCHES_MAX = 16384,
+    EASY_SPARE = 32
+};
 
 struct watch;
 
@@ -22,7 +28,7 @@ struct cg_upstream {
     struct cg_fetch *doomed;            /* cancelled inside another one's callback */
     struct watch *watches[WATCHES_MAX]; /* by descriptor; NULL: none */
     uint8_t kept[WATCHES_MAX / 8];      /* descriptors that are connections */
-    CURL *spare[EASY_SPARE]; /* made once, reset between calls */
+    CURL *spare[EASY_SPARE];            /* made once, reset between calls */
     unsigned nspare;
     bool destroyed;
     bool in_curl;

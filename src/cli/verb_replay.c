@@ -38,9 +38,9 @@ static void put(const char *p, size_t n)
 static void show(struct player *p, const struct cast_event *e)
 {
     CG_OWN(cg_drop_buf) struct cg_buf b;
+    cg_buf_init(&b, OUT_MAX);
     if (e->kind != CAST_OUT)
         return;
-    cg_buf_init(&b, OUT_MAX);
     inert_feed(&p->filter, (struct cg_slice){e->text, e->n}, &b);
     put(b.p, b.n);
 }

@@ -5,6 +5,7 @@ import asyncio
 import datetime
 import json
 import shutil
+import subprocess
 
 import pytest
 import websockets
@@ -98,6 +99,26 @@ def test_a_terminal_is_a_session_with_its_bytes_and_an_agent_in_it_is_one_of_its
     assert "/workspace/by-codex" in [e["data"]["path"] for e in replay(server, a["id"], type="file_op")]
     assert "/workspace/by-codex" not in [e["data"]["path"] for e in replay(server, t["id"], type="file_op")]
     assert "/workspace/bin/codex" in [e["data"]["path"] for e in replay(server, t["id"], type="file_op")]
+
+
+def test_a_terminal_is_played_again_and_can_only_show(stage):
+    server, box = stage
+    asyncio.run(type_into_terminal(server, box, "stty -echo", r"printf 'see\033]0;\145vil\007n\033[6n \033[1mbold\033[0m\n'",
+                                   "exit 0"))
+    t = product.wait_for("its session has ended", lambda: len(sessions(stage, kind="terminal", status="completed")) > 1
+                         and sessions(stage, kind="terminal")[0])
+    played = server.cli("replay", t["id"], "--speed", "1000", "--idle", "0.01", text=False).stdout
+    assert b"seen \x1b[1mbold" in played and b"evil" not in played and b"\x1b[6n" not in played
+    path = server.dir / "session.cast"
+    server.cli("replay", t["id"], "--export", path, "--idle", "0.1")
+    head, *events = map(json.loads, path.read_text().splitlines())
+    assert head["version"] == 2 and head["width"] > 0 and head["height"] > 0
+    assert [e[0] for e in events] == sorted(e[0] for e in events)
+    assert "evil" in "".join(e[2] for e in events if e[1] == "o"), "an export is what was"
+    assert any(e[1] == "i" for e in events)
+    shown = subprocess.run(["script", "-qec", f"asciinema cat {path}", "/dev/null"], capture_output=True, check=True,
+                           stdin=subprocess.DEVNULL, env={**server.env, "HOME": str(server.dir), "LC_ALL": "C.UTF-8"})
+    assert b"bold" in shown.stdout
 
 
 def test_pages_filters_and_summary_tell_the_same_events(stage):

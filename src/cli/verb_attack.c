@@ -64,9 +64,9 @@ static struct cg_json *run(struct attack *a, const char *const *argv, struct cg_
     cg_jsonw_kint(&w, "timeout_ms", 400000);
     cg_jsonw_obj_end(&w);
     struct cg_json *r = call(a, "POST", "/exec", &b, e);
-    if (!r && e &&
-        e->code == CG_CONFLICT) { /* attacks cost trust: it may have been paused for it */
-        CG_OWN(cg_drop_json) struct cg_json *on = call(a, "POST", "/resume", NULL, NULL);
+    if (!r && e && e->code == CG_CONFLICT) { /* attacks cost trust: paused for it, maybe */
+        CG_OWN(cg_drop_json) struct cg_json *resumed = call(a, "POST", "/resume", NULL, NULL);
+        (void)resumed;
         *e = (struct cg_err)CG_ERR_INIT;
         r = call(a, "POST", "/exec", &b, e);
     }

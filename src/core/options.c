@@ -59,7 +59,7 @@ struct file {
 
 static bool bad(struct file *f, const yaml_node_t *at, const char *what)
 {
-    return cg_fail(f->e, CG_INVALID, "%s:%zu: %s", f->path, at->start_mark.line + 1, what);
+    return cg_fail(f->e, CG_INVALID, "%s:%zu: %s", f->path, at ? at->start_mark.line + 1 : 0, what);
 }
 
 static const char *scalar(const yaml_node_t *n)
@@ -69,7 +69,7 @@ static const char *scalar(const yaml_node_t *n)
 
 static bool read_allow(struct file *f, yaml_node_t *list, struct cg_egress_policy *p)
 {
-    if (list->type != YAML_SEQUENCE_NODE)
+    if (!list || list->type != YAML_SEQUENCE_NODE)
         return bad(f, list, "network.allow must be a list of CIDR or CIDR:PORT");
     for (yaml_node_item_t *i = list->data.sequence.items.start; i < list->data.sequence.items.top;
          i++) {

@@ -246,7 +246,9 @@ static int close_socket(void *ctx, curl_socket_t fd)
 {
     struct cg_upstream *u = ctx;
     drop_watch(u, fd);
-    if (fd >= 0 && fd < WATCHES_MAX)
+    if (fd < 0)
+        return 0;
+    if (fd < WATCHES_MAX)
         u->kept[fd / 8] &= (uint8_t) ~(1u << fd % 8);
     return close(fd);
 }

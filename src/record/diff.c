@@ -82,8 +82,8 @@ static struct script compare(const struct lines *a, const struct lines *b)
 {
     struct script s = {.steps = cg_alloc(a->n + b->n + 1)};
     size_t start = 0;
-    size_t a_end = a->n;
-    size_t b_end = b->n;
+    size_t a_end = a->at ? a->n : 0;
+    size_t b_end = b->at ? b->n : 0;
     while (start < a_end && start < b_end && same(a->at[start], b->at[start]))
         start++;
     while (a_end > start && b_end > start && same(a->at[a_end - 1], b->at[b_end - 1])) {

@@ -187,9 +187,9 @@ static void put_scalar(const yaml_node_t *n, struct cg_jsonw *w)
     bool plain = n->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
     bool octal = s && s[0] == '0' && s[1];
     long long v = s && s[0] ? strtoll(s, &end, octal ? 8 : 10) : 0;
-    if (plain && s && s[0] && !*end)
+    if (plain && end && !*end)
         cg_jsonw_int(w, v);
-    else if (plain && (cg_streq(s, "true") || cg_streq(s, "false")))
+    else if (plain && s && (cg_streq(s, "true") || cg_streq(s, "false")))
         cg_jsonw_bool(w, s[0] == 't');
     else
         cg_jsonw_str(w, s ? s : "");

@@ -165,7 +165,7 @@ static void go_on(struct ingest *in)
     }
     cg_jsonw_arr_end(&w);
     cg_jsonw_obj_end(&w);
-    if (in->calling == 0) {
+    if (in->calling == 0 || !sb) {
         answer(in);
         return;
     }

@@ -201,7 +201,8 @@ static bool read_spec(struct op *op, const struct cg_json *b, struct cg_spec *s,
     if (from) {
         size_t base = strcspn(from->template_name, "+");
         if (template_name && template_name[0] &&
-            (strlen(template_name) != base || strncmp(template_name, from->template_name, base)))
+            (strlen(template_name) != base ||
+             strncmp(template_name, from->template_name, base) != 0))
             return cg_fail(e, CG_INVALID, "snapshot %s is of the template %s, not of %.64s",
                            from->id, from->template_name, template_name);
         cg_strlcpy(s->snapshot, sizeof s->snapshot, from->id);

@@ -80,12 +80,12 @@ static int show(int argc, char **argv, const char *path, void (*print)(const str
     cli_finish(&c);
     if (!all)
         return cli_error(&e);
-    if (format == CLI_YAML || (format == CLI_TABLE && !print))
-        cli_print_yaml(stdout, all, 0);
-    else if (format == CLI_JSON)
+    if (format == CLI_JSON)
         cli_print_json(stdout, all, 2);
-    else
+    else if (format == CLI_TABLE && print)
         print(all);
+    else
+        cli_print_yaml(stdout, all, 0);
     return 0;
 }
 

@@ -120,7 +120,7 @@ void cg_agent_session_write(const struct cg_core *c, const struct cg_agent_sessi
     cg_jsonw_kuint(w, "first_seq", r->first_seq);
     cg_jsonw_kuint(w, "last_seq", r->last_seq);
     cg_jsonw_knum(w, "duration_ms",
-                  active ? (double)((end - r->opened_wall) / 1000000)
+                  active ? (double)(end - r->opened_wall) / 1e6
                          : (double)(r->closed_t - r->opened_t) / 1e6);
     put_time(w, "started_at", r->opened_wall);
     put_time(w, "ended_at", active ? 0 : r->closed_wall);

@@ -44,9 +44,14 @@ struct ledger_entry *ledger_add(struct cg_ledger *l, const struct cg_ledger_ask 
     return &l->calls[i];
 }
 
+static bool queues(enum ledger_phase phase)
+{
+    return phase == LEDGER_HELD || phase == LEDGER_PENDING;
+}
+
 static struct ledger_queue *queue_of(struct cg_ledger *l, enum ledger_phase phase)
 {
-    return phase == LEDGER_HELD ? &l->held : phase == LEDGER_PENDING ? &l->pending : NULL;
+    return phase == LEDGER_HELD ? &l->held : &l->pending;
 }
 
 static void leave(struct cg_ledger *l, struct ledger_queue *q, struct ledger_entry *c)
@@ -87,16 +92,14 @@ void ledger_accrued(struct cg_ledger *l, struct ledger_entry *c, int64_t nusd)
 
 void ledger_move(struct cg_ledger *l, struct ledger_entry *c, enum ledger_phase to)
 {
-    struct ledger_queue *from_queue = queue_of(l, c->phase);
-    struct ledger_queue *to_queue = queue_of(l, to);
     bool flew = c->phase >= LEDGER_PENDING;
-    if (from_queue)
-        leave(l, from_queue, c);
+    if (queues(c->phase))
+        leave(l, queue_of(l, c->phase), c);
     if (flew != (to >= LEDGER_PENDING))
         count(l, c, !flew);
     c->phase = to;
-    if (to_queue)
-        join(l, to_queue, c);
+    if (queues(to))
+        join(l, queue_of(l, to), c);
     if (to != LEDGER_FREE)
         return;
     ledger_accrued(l, c, 0);

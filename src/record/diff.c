@@ -35,6 +35,12 @@ static bool same(struct cg_slice a, struct cg_slice b)
     return a.n == b.n && memcmp(a.p, b.p, a.n) == 0;
 }
 
+static const struct cg_slice *line_of(const struct lines *l, size_t i)
+{
+    static const struct cg_slice none = {"", 0};
+    return l->at && i < l->n ? &l->at[i] : &none;
+}
+
 /* What happens to the lines in order: ' ' both, '-' old, '+' new. */
 struct script {
     char *steps;
@@ -82,11 +88,11 @@ static struct script compare(const struct lines *a, const struct lines *b)
 {
     struct script s = {.steps = cg_alloc(a->n + b->n + 1)};
     size_t start = 0;
-    size_t a_end = a->at ? a->n : 0;
-    size_t b_end = b->at ? b->n : 0;
-    while (start < a_end && start < b_end && same(a->at[start], b->at[start]))
+    size_t a_end = a->n;
+    size_t b_end = b->n;
+    while (start < a_end && start < b_end && same(*line_of(a, start), *line_of(b, start)))
         start++;
-    while (a_end > start && b_end > start && same(a->at[a_end - 1], b->at[b_end - 1])) {
+    while (a_end > start && b_end > start && same(*line_of(a, a_end - 1), *line_of(b, b_end - 1))) {
         a_end--;
         b_end--;
     }
@@ -102,7 +108,7 @@ static void put_line(struct cg_buf *out, char sign, struct cg_slice line)
 {
     cg_buf_addc(out, sign);
     cg_buf_add(out, line.p, line.n);
-    if (line.p[line.n - 1] != '\n')
+    if (line.n > 0 && line.p[line.n - 1] != '\n')
         cg_buf_adds(out, "\n\\ No newline at end of file\n");
 }
 
@@ -150,7 +156,7 @@ bool cg_diff(struct cg_slice from, struct cg_slice to, struct cg_buf *out)
         put_range(out, '+', k, news);
         cg_buf_adds(out, " @@\n");
         for (size_t x = first; x < end; x++) {
-            put_line(out, s.steps[x], s.steps[x] == '+' ? b.at[k] : a.at[i]);
+            put_line(out, s.steps[x], s.steps[x] == '+' ? *line_of(&b, k) : *line_of(&a, i));
             i += s.steps[x] != '+';
             k += s.steps[x] != '-';
         }

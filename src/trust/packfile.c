@@ -185,14 +185,18 @@ static void put_scalar(const yaml_node_t *n, struct cg_jsonw *w)
     const char *s = cg_packfile_text(n);
     char *end = NULL;
     bool plain = n->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
-    bool octal = s && s[0] == '0' && s[1];
-    long long v = s && s[0] ? strtoll(s, &end, octal ? 8 : 10) : 0;
+    if (!s) {
+        cg_jsonw_str(w, "");
+        return;
+    }
+    bool octal = s[0] == '0' && s[1];
+    long long v = s[0] ? strtoll(s, &end, octal ? 8 : 10) : 0;
     if (plain && end && !*end)
         cg_jsonw_int(w, v);
-    else if (plain && s && (cg_streq(s, "true") || cg_streq(s, "false")))
+    else if (plain && (cg_streq(s, "true") || cg_streq(s, "false")))
         cg_jsonw_bool(w, s[0] == 't');
     else
-        cg_jsonw_str(w, s ? s : "");
+        cg_jsonw_str(w, s);
 }
 
 static void put_node(struct cg_packfile *f, const yaml_node_t *n, struct cg_jsonw *w, int depth)

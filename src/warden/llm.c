@@ -157,6 +157,7 @@ void llm_prices_open(struct warden *w, struct conn *c, struct cg_link_stream *s)
     cg_gateway_get_stats(l->gateway, &stats);
     for (; stats.open == 0 && l->nbooks > 1; l->nbooks--) {
         cg_prices_destroy(l->books[0]);
+        /* an array of pointers. NOLINTNEXTLINE(bugprone-sizeof-expression) */
         memmove(l->books, l->books + 1, (l->nbooks - 1) * sizeof *l->books);
     }
     if (l->nbooks == LLM_BOOKS) {

@@ -9,9 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+
+enum { END_STEP_NS = 1000000 };
 
 CG_NORETURN static void child(const char *const *argv, const char *env, int out)
 {
@@ -61,13 +64,23 @@ bool cg_command_output(const char *const *argv, const char *env, int timeout_ms,
         return cg_fail_sys(e, "fork");
     if (pid == 0)
         child(argv, env, give);
+    setpgid(pid, pid); /* whoever of us comes first: the kill below finds its group */
     cg_drop_fd(&give);
-    bool ok = read_all(in, cg_mono_ns() + (int64_t)timeout_ms * 1000000, out, size, e);
-    if (!ok)
-        kill(-pid, SIGKILL);
+    int64_t deadline_ns = cg_mono_ns() + (int64_t)timeout_ms * 1000000;
+    bool ok = read_all(in, deadline_ns, out, size, e);
     int status = 0;
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-        continue;
+    /* one that has closed its output may still not end */
+    while (ok && waitpid(pid, &status, WNOHANG) != pid) {
+        if (cg_mono_ns() > deadline_ns)
+            ok = cg_fail(e, CG_TIMEOUT, "no end in time");
+        else
+            nanosleep(&(struct timespec){.tv_nsec = END_STEP_NS}, NULL);
+    }
+    if (!ok) {
+        kill(-pid, SIGKILL);
+        while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+            continue;
+    }
     if (ok && !(WIFEXITED(status) && WEXITSTATUS(status) == 0))
         return cg_fail(e, CG_IO, "%s ended with status %d", argv[0],
                        WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));

@@ -1,8 +1,10 @@
 /* caged-server: the HTTP API over core, api and store. */
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "api/api.h"
@@ -17,7 +19,7 @@
 #include "core/secrets.h"
 #include "core/usage.h"
 
-enum { FINISH_MS = 5000, FINISH_STEP_MS = 50, HOUSEKEEPING_MS = 5000 };
+enum { FINISH_MS = 5000, FINISH_STEP_MS = 50, HOUSEKEEPING_MS = 5000, END_S = 15 };
 
 struct server {
     uv_loop_t loop;
@@ -38,13 +40,29 @@ static void on_finish(uv_timer_t *t)
     uv_stop(&s->loop);
 }
 
+/* Whatever waits for a lock or a disk then, in the loop or in the pool that exit() joins, does not
+ * keep the server: what was acknowledged is on disk, and every start expects a kill. */
+static void *cut_off(void *ctx)
+{
+    const struct server *s = ctx;
+    struct timespec left = {.tv_sec = END_S};
+    while (nanosleep(&left, &left) != 0)
+        continue;
+    cg_log(CG_LOG_WARN, CG_EVENT("server.cut_off"), CG_I("after_s", END_S));
+    cg_host_withdraw(&s->core);
+    _exit(1);
+}
+
 static void on_signal(uv_signal_t *sig, int number)
 {
+    pthread_t clock;
     struct server *s = sig->data;
     if (s->core.stopping)
         return;
     cg_log(CG_LOG_INFO, CG_EVENT("server.stopping"), CG_I("signal", number));
     s->core.stopping = true;
+    if (pthread_create(&clock, NULL, cut_off, s) == 0)
+        pthread_detach(clock);
     cg_api_quiesce(&s->api);
     s->deadline_ns = cg_mono_ns() + (int64_t)FINISH_MS * 1000000;
     uv_timer_start(&s->finish, on_finish, 1, FINISH_STEP_MS);
@@ -110,13 +128,15 @@ static bool serve(struct server *s, struct cg_err *e)
     cg_log(CG_LOG_INFO, CG_EVENT("server.started"), CG_S("state", s->core.options.state_dir),
            CG_S("host", s->core.options.listen_host), CG_I("port", s->host.port));
     uv_run(&s->loop, UV_RUN_DEFAULT);
-    cg_host_withdraw(&s->core);
+    uv_timer_stop(&s->finish); /* the loop turns again until the audit log is written */
+    uv_timer_stop(&s->housekeeping);
     cg_api_finish(&s->api);
     cg_alerts_finish(&s->core);
     cg_usage_stop(&s->core);
     cg_audit_stop(&s->core);
     cg_core_finish(&s->core);
     cg_scores_finish(&s->core);
+    cg_host_withdraw(&s->core);
     cg_log(CG_LOG_INFO, CG_EVENT("server.stopped"));
     return true;
 }

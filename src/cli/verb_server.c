@@ -1,8 +1,12 @@
 /* caged server start|stop|status. */
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/pidfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -11,7 +15,7 @@
 #include "cli/client.h"
 #include "cli/verb.h"
 
-enum { START_MS = 30000, STOP_MS = 20000, STEP_US = 50000 };
+enum { START_MS = 30000, STOP_MS = 30000, STEP_US = 50000 };
 
 static struct cg_json *read_info(const char *state_dir)
 {
@@ -108,20 +112,53 @@ static int start(const char *state_dir, const char *listen, const char *config, 
     return 1;
 }
 
-static int stop(const char *state_dir)
+/* A server has it from before it says its pid until its last thread is gone. */
+static bool is_held(const char *state_dir)
+{
+    CG_OWN(cg_drop_free) char *path = cg_format("%s/server.lock", state_dir);
+    CG_OWN(cg_drop_fd) int fd = open(path, O_RDONLY | O_CLOEXEC);
+    return fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+}
+
+/* The pid with a descriptor that means that process and no later one; 0 without a server. */
+static pid_t find_process(const char *state_dir, int *process)
 {
     CG_OWN(cg_drop_json) struct cg_json *info = read_info(state_dir);
     pid_t pid = living_pid(info);
+    cg_drop_fd(process);
+    *process = pid ? pidfd_open(pid, 0) : -1;
+    return *process >= 0 ? living_pid(info) : 0; /* read again: now it cannot be another */
+}
+
+static bool has_ended(int process)
+{
+    struct pollfd p = {.fd = process, .events = POLLIN};
+    return poll(&p, 1, STEP_US / 1000) == 1;
+}
+
+static int stop(const char *state_dir)
+{
+    CG_OWN(cg_drop_fd) int process = -1;
+    int64_t until = cg_mono_ns() + (int64_t)STOP_MS * 1000000;
+    pid_t pid;
+    while ((pid = find_process(state_dir, &process)) == 0 && is_held(state_dir)) {
+        if (cg_mono_ns() > until) {
+            fprintf(stderr, "error: a server holds %s/server.lock, but server.json says no pid\n",
+                    state_dir);
+            return 1;
+        }
+        usleep(STEP_US); /* it starts, or comes to its end */
+    }
     if (!pid) {
         printf("No server runs on %s\n", state_dir);
         return 0;
     }
-    if (kill(pid, SIGTERM) != 0)
+    if (pidfd_send_signal(process, SIGTERM, NULL, 0) != 0 && errno != ESRCH)
         return cli_usage("stop the server (pid %d): %s", (int)pid, strerror(errno)) - 1;
-    int64_t until = cg_mono_ns() + (int64_t)STOP_MS * 1000000;
-    while (kill(pid, 0) == 0 && cg_mono_ns() < until)
-        usleep(STEP_US);
-    if (kill(pid, 0) == 0) {
+    bool ended = false;
+    while (!(ended = has_ended(process) && !is_held(state_dir)) && cg_mono_ns() < until)
+        continue;
+    if (!ended) {
         fprintf(stderr, "error: the server (pid %d) still runs\n", (int)pid);
         return 1;
     }

@@ -408,6 +408,9 @@ bool cg_host_launch(struct cg_core *c, struct cg_host *h, struct cg_err *e)
 {
     int libexec = open(c->libexec_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
     int data = open(c->images.data_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL); /* a parent's mask would keep SIGTERM from us */
     signal(SIGPIPE, SIG_IGN);
     signal(SIGCHLD, SIG_DFL); /* ignored by some parents, and then nothing could be waited for */
     if (!start_broker(c, e))

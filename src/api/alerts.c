@@ -8,20 +8,13 @@
 
 enum { LIMIT = 50, LIMIT_MAX = 100 };
 
-static int64_t query_int(struct op *op, const char *name, int64_t fallback)
+static bool read_limit(struct op *op, int64_t *limit, struct cg_err *e)
 {
-    char text[24];
-    char *end = NULL;
-    if (!cg_http_query(op->r, name, text, sizeof text))
-        return fallback;
-    long long v = strtoll(text, &end, 10);
-    return text[0] && !*end ? v : fallback;
-}
-
-static int64_t limit_of(struct op *op)
-{
-    int64_t limit = query_int(op, "limit", LIMIT);
-    return limit >= 1 && limit <= LIMIT_MAX ? limit : LIMIT;
+    if (!op_query_int(op, "limit", INT64_MIN, INT64_MAX, limit, e))
+        return false;
+    if (*limit < 1 || *limit > LIMIT_MAX)
+        *limit = LIMIT;
+    return true;
 }
 
 static void on_done(void *ctx, const struct cg_err *err)
@@ -42,9 +35,15 @@ static void on_written(void *ctx, const struct cg_err *err)
 
 void api_alerts(struct op *op)
 {
-    int64_t offset = query_int(op, "offset", 0);
-    cg_alerts_write(op->api->core, op->key->account, limit_of(op), offset > 0 ? offset : 0,
-                    op_json(op));
+    struct cg_err e = CG_ERR_INIT;
+    int64_t limit = LIMIT;
+    int64_t offset = 0;
+    if (!read_limit(op, &limit, &e) ||
+        !op_query_int(op, "offset", INT64_MIN, INT64_MAX, &offset, &e)) {
+        op_fail(op, &e);
+        return;
+    }
+    cg_alerts_write(op->api->core, op->key->account, limit, CG_MAX(offset, 0), op_json(op));
     op_send_json(op, 200);
 }
 
@@ -89,10 +88,14 @@ void api_alert_rule_set(struct op *op)
 
 void api_notifications(struct op *op)
 {
-    char unread[8];
-    bool only = cg_http_query(op->r, "unread", unread, sizeof unread) &&
-                (strcmp(unread, "true") == 0 || strcmp(unread, "1") == 0);
-    cg_notifications_write(op->api->core, op->key->account, only, limit_of(op), op_json(op));
+    struct cg_err e = CG_ERR_INIT;
+    bool only = false;
+    int64_t limit = LIMIT;
+    if (!op_query_bool(op, "unread", &only, &e) || !read_limit(op, &limit, &e)) {
+        op_fail(op, &e);
+        return;
+    }
+    cg_notifications_write(op->api->core, op->key->account, only, limit, op_json(op));
     op_send_json(op, 200);
 }
 

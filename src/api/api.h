@@ -110,8 +110,12 @@ void op_read_json(struct op *op, void (*next)(struct op *op, const struct cg_jso
 /* Opens a call on the sandbox's warden; on failure the problem is sent and false returned. */
 CG_MUST_USE bool op_call(struct op *op, struct cg_buf *request);
 
-/* ?name=true or false; *out stays when it is absent. CG_INVALID names it. */
+/* Query parameters; *out stays when one is absent, CG_INVALID names it and what it may be. */
 CG_MUST_USE bool op_query_bool(const struct op *op, const char *name, bool *out, struct cg_err *e);
+CG_MUST_USE bool op_query_int(const struct op *op, const char *name, int64_t min, int64_t max,
+                              int64_t *out, struct cg_err *e);
+CG_MUST_USE bool op_query_str(const struct op *op, const char *name, char *out, size_t size,
+                              struct cg_err *e);
 
 /* Body checks: wrong types are CG_INVALID naming the field. *out stays when the field is absent. */
 CG_MUST_USE bool body_str(const struct cg_json *b, const char *key, const char **out,

@@ -73,8 +73,14 @@ static bool write_entry(void *ctx, const struct cg_audit *a)
 
 void api_audit_list(struct op *op)
 {
-    int64_t limit = cg_http_query_int(op->r, "limit", PAGE);
-    int64_t before = cg_http_query_int(op->r, "before", 0);
+    struct cg_err e = CG_ERR_INIT;
+    int64_t limit = PAGE;
+    int64_t before = 0;
+    if (!op_query_int(op, "limit", INT64_MIN, INT64_MAX, &limit, &e) ||
+        !op_query_int(op, "before", INT64_MIN, INT64_MAX, &before, &e)) {
+        op_fail(op, &e);
+        return;
+    }
     if (limit < 1 || limit > PAGE_MAX)
         limit = PAGE;
     struct page p = {.w = op_json(op), .left = (unsigned)limit};

@@ -208,8 +208,10 @@ static bool read_day(struct op *op, const char *name, char out[CG_DAY_TEXT], str
 {
     out[0] = '\0';
     char text[64];
-    if (!cg_http_query(op->r, name, text, sizeof text))
+    if (!cg_http_query_has(op->r, name))
         return true;
+    if (!op_query_str(op, name, text, sizeof text, e))
+        return false;
     return (cg_day_valid(text) && cg_strlcpy(out, CG_DAY_TEXT, text)) ||
            cg_fail(e, CG_INVALID, "%s must be a day as 2026-11-28, not \"%.32s\"", name, text);
 }
@@ -217,10 +219,12 @@ static bool read_day(struct op *op, const char *name, char out[CG_DAY_TEXT], str
 static bool read_choice(struct op *op, const char *name, const char *const choices[3],
                         unsigned *out, struct cg_err *e)
 {
-    char text[32];
+    char text[64];
     *out = 0;
-    if (!cg_http_query(op->r, name, text, sizeof text))
+    if (!cg_http_query_has(op->r, name))
         return true;
+    if (!op_query_str(op, name, text, sizeof text, e))
+        return false;
     for (unsigned i = 0; i < 3 && choices[i]; i++) {
         *out = i;
         if (strcmp(text, choices[i]) == 0)

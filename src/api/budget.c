@@ -4,19 +4,23 @@
 #include "core/leases.h"
 #include "core/providers.h"
 
-/* Dollars; false in *there when absent. `budget_usd` is its older name. */
+/* Dollars. `budget_usd` is its older name: what comes under the newer one goes before it. */
 static bool read_money(const struct cg_json *b, bool *there, int64_t *nusd, struct cg_err *e)
 {
-    const struct cg_json *v = cg_json_get(b, "budget");
-    if (!v)
-        v = cg_json_get(b, "budget_usd");
-    *there = v != NULL;
+    static const char *const names[] = {"budget_usd", "budget"};
+    *there = false;
     *nusd = 0;
-    if (!v || v->type == CG_JSON_NULL)
-        return true;
-    if ((v->type != CG_JSON_INT && v->type != CG_JSON_NUM) || !(v->number >= 0) || v->number > 1e6)
-        return cg_fail(e, CG_INVALID, "budget must be dollars, not negative, at most a million");
-    *nusd = cg_money_from_usd(v->number);
+    for (unsigned i = 0; i < CG_COUNT(names); i++) {
+        const struct cg_json *v = cg_json_get(b, names[i]);
+        bool number = v && (v->type == CG_JSON_INT || v->type == CG_JSON_NUM);
+        if (!v)
+            continue;
+        if (v->type != CG_JSON_NULL && (!number || !(v->number >= 0) || v->number > 1e6))
+            return cg_fail(e, CG_INVALID, "%s must be dollars, not negative, at most a million",
+                           names[i]);
+        *there = true;
+        *nusd = number ? cg_money_from_usd(v->number) : 0;
+    }
     return true;
 }
 

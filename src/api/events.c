@@ -375,12 +375,17 @@ static void begin(struct op *op, struct cg_sandbox *only, const char *types)
 
 void api_events(struct op *op)
 {
-    char text[96];
+    char text[96] = "";
     char types[TYPES_MAX - 2] = "";
     char id[CG_ID_TEXT];
+    struct cg_err e = CG_ERR_INIT;
     struct cg_sandbox *only = NULL;
     uint64_t after = 0;
-    if (cg_http_query(op->r, "sandbox_id", id, sizeof id)) {
+    if (!op_query_str(op, "sandbox_id", id, sizeof id, &e)) {
+        op_fail(op, &e);
+        return;
+    }
+    if (cg_http_query_has(op->r, "sandbox_id")) {
         only = cg_core_find(op->api->core, id);
         if (!only || !op_owns(op, only)) {
             op_problem(op, 404, "not_found", "there is no sandbox %.64s", id);
@@ -388,14 +393,17 @@ void api_events(struct op *op)
         }
     }
     const char *last = cg_http_header(op->r, "last-event-id");
-    if (only && cg_http_query(op->r, "after_seq", text, sizeof text) &&
-        !resume_point(text, only, &after)) {
+    if (!op_query_str(op, "types", types, sizeof types, &e) ||
+        !op_query_str(op, "after_seq", text, sizeof text, &e)) {
+        op_fail(op, &e);
+        return;
+    }
+    if (only && cg_http_query_has(op->r, "after_seq") && !resume_point(text, only, &after)) {
         op_problem(op, 400, "invalid", "after_seq must be a sequence number, not \"%.40s\"", text);
         return;
     }
     if (only && last)
         (void)!resume_point(last, only, &after);
-    (void)!cg_http_query(op->r, "types", types, sizeof types);
     begin(op, only, types);
     struct api_stream *s = op->own;
     if (!only) {

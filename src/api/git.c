@@ -132,7 +132,13 @@ void api_git_diff(struct op *op)
 {
     if (api_diff_between(op))
         return;
-    if (!cg_http_query(op->r, "path", op->path, sizeof op->path) || !op->path[0])
+    struct cg_err e = CG_ERR_INIT;
+    cg_strlcpy(op->path, sizeof op->path, "/workspace");
+    if (!op_query_str(op, "path", op->path, sizeof op->path, &e)) {
+        op_fail(op, &e);
+        return;
+    }
+    if (!op->path[0])
         cg_strlcpy(op->path, sizeof op->path, "/workspace");
     cg_buf_init(&op->a, DIFF_MAX);
     cg_buf_init(&op->b, DIFF_MAX);

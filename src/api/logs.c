@@ -161,9 +161,13 @@ static void on_status(struct cg_wcall *call, const struct cg_json *result,
 
 void api_logs(struct op *op)
 {
-    int64_t tail = cg_http_query_int(op->r, "tail", TAIL_DEFAULT);
-    op->step = tail <= 0 ? TAIL_DEFAULT : (unsigned)CG_MIN(tail, (int64_t)TAIL_MAX);
     struct cg_err e = CG_ERR_INIT;
+    int64_t tail = TAIL_DEFAULT;
+    if (!op_query_int(op, "tail", INT64_MIN, INT64_MAX, &tail, &e)) {
+        op_fail(op, &e);
+        return;
+    }
+    op->step = tail <= 0 ? TAIL_DEFAULT : (unsigned)CG_MIN(tail, (int64_t)TAIL_MAX);
     op->call = (struct cg_wcall){.on_close = on_status};
     /* of a living one, only what is on disk for good */
     bool asked = cg_sandbox_usable(op->sb, &e) &&

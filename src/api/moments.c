@@ -303,7 +303,7 @@ static void on_fresh(void *ctx, const struct cg_err *err)
 static bool read_seq(struct op *op, const char *name, uint64_t *out, struct cg_err *e)
 {
     char text[32];
-    if (!cg_http_query(op->r, name, text, sizeof text))
+    if (!cg_http_query_has(op->r, name) || !op_query_str(op, name, text, sizeof text, e))
         return false;
     size_t n = strlen(text);
     if (n == 0 || n > 18 || strspn(text, "0123456789") != n)
@@ -314,8 +314,10 @@ static bool read_seq(struct op *op, const char *name, uint64_t *out, struct cg_e
 
 static bool read_path(struct op *op, struct moment *m, struct cg_err *e)
 {
-    char path[4096];
-    if (!cg_http_query(op->r, "path", path, sizeof path) || !path[0]) {
+    char path[4096] = "";
+    if (!op_query_str(op, "path", path, sizeof path, e))
+        return false;
+    if (!path[0]) {
         if (m->what == CONTENT)
             return cg_fail(e, CG_INVALID, "missing path parameter");
         cg_strlcpy(path, sizeof path, root);

@@ -17,11 +17,14 @@ static bool is_owner(struct op *op)
 void api_prices(struct op *op)
 {
     struct cg_err e = CG_ERR_INIT;
-    char provider[CG_PROVIDER_MAX], model[CG_MODEL_MAX], all[8];
-    bool by_provider = cg_http_query(op->r, "provider", provider, sizeof provider);
-    bool by_model = cg_http_query(op->r, "model", model, sizeof model);
-    bool whole = cg_http_query(op->r, "all", all, sizeof all) && cg_streq(all, "true");
-    if (cg_prices_show(op->api->core, by_provider ? provider : NULL, by_model ? model : NULL, whole,
+    char provider[CG_PROVIDER_MAX], model[CG_MODEL_MAX];
+    bool by_provider = cg_http_query_has(op->r, "provider");
+    bool by_model = cg_http_query_has(op->r, "model");
+    bool whole = false;
+    if (op_query_str(op, "provider", provider, sizeof provider, &e) &&
+        op_query_str(op, "model", model, sizeof model, &e) &&
+        op_query_bool(op, "all", &whole, &e) &&
+        cg_prices_show(op->api->core, by_provider ? provider : NULL, by_model ? model : NULL, whole,
                        op_json(op), &e))
         op_send_json(op, 200);
     else

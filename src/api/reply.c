@@ -1,6 +1,7 @@
 /* Replies in JSON, problems, and checks of request bodies. */
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "api/api.h"
@@ -227,11 +228,49 @@ bool body_bool(const struct cg_json *b, const char *key, bool *out, struct cg_er
            cg_fail(e, CG_INVALID, "%s must be true or false, not %s", key, shown(v, text));
 }
 
+bool op_query_str(const struct op *op, const char *name, char *out, size_t size, struct cg_err *e)
+{
+    return cg_http_query(op->r, name, out, size) || !cg_http_query_has(op->r, name) ||
+           cg_fail(e, CG_INVALID, "%s must have at most %zu bytes, none of them NUL", name,
+                   size - 1);
+}
+
+static bool no_number(const char *name, int64_t min, int64_t max, const char *text,
+                      struct cg_err *e)
+{
+    if (min == INT64_MIN && max == INT64_MAX)
+        return cg_fail(e, CG_INVALID, "%s must be a whole number, not \"%s\"", name, text);
+    if (max == INT64_MAX)
+        return cg_fail(e, CG_INVALID, "%s must be a whole number from %lld, not \"%s\"", name,
+                       (long long)min, text);
+    return cg_fail(e, CG_INVALID, "%s must be a whole number from %lld to %lld, not \"%s\"", name,
+                   (long long)min, (long long)max, text);
+}
+
+bool op_query_int(const struct op *op, const char *name, int64_t min, int64_t max, int64_t *out,
+                  struct cg_err *e)
+{
+    char text[64];
+    if (!cg_http_query_has(op->r, name))
+        return true;
+    if (!op_query_str(op, name, text, sizeof text, e))
+        return false;
+    const char *digits = text + (text[0] == '-');
+    bool number = digits[0] && digits[strspn(digits, "0123456789")] == '\0';
+    long long v = strtoll(text, NULL, 10); /* beyond 64 bits the nearest that fits */
+    if (!number || v < min || v > max)
+        return no_number(name, min, max, text, e);
+    *out = v;
+    return true;
+}
+
 bool op_query_bool(const struct op *op, const char *name, bool *out, struct cg_err *e)
 {
-    char text[16];
-    if (!cg_http_query(op->r, name, text, sizeof text))
+    char text[64];
+    if (!cg_http_query_has(op->r, name))
         return true;
+    if (!op_query_str(op, name, text, sizeof text, e))
+        return false;
     *out = strcmp(text, "false") != 0 && strcmp(text, "0") != 0;
     return !*out || !text[0] || strcmp(text, "true") == 0 || strcmp(text, "1") == 0 ||
            cg_fail(e, CG_INVALID, "%s must be true or false, not \"%s\"", name, text);

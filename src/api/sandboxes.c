@@ -256,10 +256,11 @@ static void create(struct op *op, const struct cg_json *b)
     struct cg_err e = CG_ERR_INIT;
     struct cg_spec spec = {0};
     const char *token = NULL;
-    char wait[8];
+    bool wait = true;
     if (!refuse_unbuilt(op, b))
         return;
-    if (!body_str(b, "repo_token", &token, &e) || !read_spec(op, b, &spec, &e)) {
+    if (!op_query_bool(op, "wait", &wait, &e) || !body_str(b, "repo_token", &token, &e) ||
+        !read_spec(op, b, &spec, &e)) {
         cg_spec_finish(&spec);
         if (e.code == CG_UNSUPPORTED)
             op_problem(op, 501, "not_available_yet", "%s", e.text);
@@ -267,18 +268,17 @@ static void create(struct op *op, const struct cg_json *b)
             op_fail(op, &e);
         return;
     }
-    bool no_wait = cg_http_query(op->r, "wait", wait, sizeof wait) && cg_streq(wait, "false");
     char *token_copy = token && token[0] ? cg_strdup(token) : NULL;
     split_credentials(&spec, &token_copy);
-    if (!no_wait)
+    if (wait)
         op_outlive(op);
     struct cg_sandbox *sb = cg_core_create(op->api->core, op->key->account, &spec, token_copy,
-                                           no_wait ? NULL : on_created, op, &e);
+                                           wait ? on_created : NULL, op, &e);
     if (!sb) {
         op_fail_room(op, &e);
         return;
     }
-    if (no_wait) {
+    if (!wait) {
         cg_sandbox_write(sb, op_json(op));
         op_send_json(op, 201);
     }

@@ -20,10 +20,12 @@ enum {
 
 void api_sessions(struct op *op)
 {
-    int64_t per_page = cg_http_query_int(op->r, "per_page", PER_PAGE);
-    int64_t page = cg_http_query_int(op->r, "page", 1);
-    if (page < 1 || page > INT32_MAX || per_page < 1) {
-        op_problem(op, 400, "invalid", "page and per_page must be 1 or more");
+    struct cg_err e = CG_ERR_INIT;
+    int64_t per_page = PER_PAGE;
+    int64_t page = 1;
+    if (!op_query_int(op, "page", 1, INT32_MAX, &page, &e) ||
+        !op_query_int(op, "per_page", 1, INT64_MAX, &per_page, &e)) {
+        op_fail(op, &e);
         return;
     }
     per_page = CG_MIN(per_page, PER_PAGE_MAX);
@@ -337,28 +339,35 @@ static bool read_moment(const char *name, const char *text, int64_t *wall, doubl
 
 static bool read_query(struct op *op, struct reading *r, struct cg_err *e)
 {
-    char text[512];
+    char type[512] = "";
+    char from[64] = "";
+    char to[64] = "";
     bool from_wall = false;
     bool to_wall = false;
-    int64_t after = cg_http_query_int(op->r, "after_seq", 0);
-    int64_t limit = cg_http_query_int(op->r, "limit", EVENTS);
-    if (after < 0 || limit < 1)
-        return cg_fail(e, CG_INVALID, "after_seq must be 0 or more, limit 1 or more");
+    int64_t after = 0;
+    int64_t limit = EVENTS;
+    if (!op_query_int(op, "after_seq", 0, INT64_MAX, &after, e) ||
+        !op_query_int(op, "limit", 1, INT64_MAX, &limit, e) ||
+        !op_query_str(op, "q", r->text, sizeof r->text, e) ||
+        !op_query_str(op, "type", type, sizeof type, e) ||
+        !op_query_str(op, "from", from, sizeof from, e) ||
+        !op_query_str(op, "to", to, sizeof to, e))
+        return false;
     r->q.after = (uint64_t)after;
     r->q.limit = (unsigned)CG_MIN(limit, EVENTS_MAX);
     r->from_s = r->to_s = -1;
-    if (cg_http_query(op->r, "type", text, sizeof text) && !read_types(text, &r->q.types, e))
+    if (cg_http_query_has(op->r, "type") && !read_types(type, &r->q.types, e))
         return false;
-    if (cg_http_query(op->r, "from", text, sizeof text) &&
-        !read_moment("from", text, &r->from_wall, &r->from_s, &from_wall, e))
+    if (cg_http_query_has(op->r, "from") &&
+        !read_moment("from", from, &r->from_wall, &r->from_s, &from_wall, e))
         return false;
-    if (cg_http_query(op->r, "to", text, sizeof text) &&
-        !read_moment("to", text, &r->to_wall, &r->to_s, &to_wall, e))
+    if (cg_http_query_has(op->r, "to") &&
+        !read_moment("to", to, &r->to_wall, &r->to_s, &to_wall, e))
         return false;
     r->by_wall = from_wall || to_wall;
     if (r->by_wall && (r->from_s >= 0 || r->to_s >= 0))
         return cg_fail(e, CG_INVALID, "from and to must both be times, or both seconds");
-    if (cg_http_query(op->r, "q", r->text, sizeof r->text))
+    if (r->text[0])
         r->q.text = cg_slice_of(r->text);
     return true;
 }

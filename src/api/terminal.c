@@ -365,17 +365,18 @@ static struct api_terminal *accept_ws(struct op *op, const char *protocol)
 
 void api_terminal(struct op *op)
 {
-    int64_t rows = cg_http_query_int(op->r, "rows", 24);
-    int64_t cols = cg_http_query_int(op->r, "cols", 80);
-    if (rows < 1 || rows > 1000 || cols < 1 || cols > 1000) {
-        op_problem(op, 400, "invalid", "rows and cols must be from 1 to 1000");
+    struct cg_err e = CG_ERR_INIT;
+    int64_t rows = 24;
+    int64_t cols = 80;
+    if (!op_query_int(op, "rows", 1, 1000, &rows, &e) ||
+        !op_query_int(op, "cols", 1, 1000, &cols, &e)) {
+        op_fail(op, &e);
         return;
     }
     struct api_terminal *t = accept_ws(op, "terminal");
     if (!t)
         return;
     char request[256];
-    struct cg_err e = CG_ERR_INIT;
     t->pty = t->started = true;
     cg_snprintf(request, sizeof request,
                 "{\"kind\":\"exec\",\"origin\":\"terminal\",\"login\":true,\"stdin\":true,"

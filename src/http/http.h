@@ -70,7 +70,7 @@ bool cg_http_header_at(const struct cg_http_req *r, unsigned i, const char **nam
 
 /* A decoded query parameter into out: false when absent, malformed or longer than size. */
 bool cg_http_query(const struct cg_http_req *r, const char *name, char *out, size_t size);
-int64_t cg_http_query_int(const struct cg_http_req *r, const char *name, int64_t fallback);
+bool cg_http_query_has(const struct cg_http_req *r, const char *name); /* whatever it is */
 
 /* Gathers the body (at most max bytes, else 413 is sent) and calls done with it in r->body. */
 void cg_http_read_body(struct cg_http_req *r, size_t max, void (*done)(struct cg_http_req *r));

@@ -108,7 +108,8 @@ bool cg_http_header_at(const struct cg_http_req *r, unsigned i, const char **nam
     return true;
 }
 
-bool cg_http_query(const struct cg_http_req *r, const char *name, char *out, size_t size)
+/* The first of that name, as it came; NULL when there is none. */
+static const char *find_query(const struct cg_http_req *r, const char *name, size_t *n)
 {
     for (const char *p = r->query; *p;) {
         size_t len = strcspn(p, "&");
@@ -116,21 +117,24 @@ bool cg_http_query(const struct cg_http_req *r, const char *name, char *out, siz
         size_t key_n = eq ? (size_t)(eq - p) : len;
         CG_OWN(cg_drop_free) char *key = decode(p, key_n, true);
         if (key && strcmp(key, name) == 0) {
-            CG_OWN(cg_drop_free)
-            char *value = decode(eq ? eq + 1 : p + len, eq ? len - key_n - 1 : 0, true);
-            return value && cg_strlcpy(out, size, value);
+            *n = eq ? len - key_n - 1 : 0;
+            return eq ? eq + 1 : p + len;
         }
         p += len + (p[len] == '&');
     }
-    return false;
+    return NULL;
 }
 
-int64_t cg_http_query_int(const struct cg_http_req *r, const char *name, int64_t fallback)
+bool cg_http_query(const struct cg_http_req *r, const char *name, char *out, size_t size)
 {
-    char text[24];
-    char *end;
-    if (!cg_http_query(r, name, text, sizeof text) || !text[0])
-        return fallback;
-    long long v = strtoll(text, &end, 10);
-    return *end ? fallback : v;
+    size_t n = 0;
+    const char *p = find_query(r, name, &n);
+    CG_OWN(cg_drop_free) char *value = p ? decode(p, n, true) : NULL;
+    return value && cg_strlcpy(out, size, value);
+}
+
+bool cg_http_query_has(const struct cg_http_req *r, const char *name)
+{
+    size_t n = 0;
+    return find_query(r, name, &n) != NULL;
 }

@@ -72,6 +72,31 @@ def test_exec_takes_argv_and_a_large_stdin(box):
     assert done["output"].split()[0] == hashlib.sha256(text.encode()).hexdigest()
 
 
+@pytest.mark.parametrize("path,words", [
+    ("logs?tail=null", "tail whole number null"), ("logs?tail=", "tail"), ("logs?tail=1.5", "tail 1.5"), ("logs?tail=" + "9" * 99, "tail bytes"),
+    ("replay?limit=null", "limit from 1 null"), ("replay?limit=0", "limit from 1"), ("replay?after_seq=-1", "after_seq from 0"),
+    ("replay?q=" + "x" * 256, "q 255 bytes"), ("replay?from=" + "1" * 99, "from bytes"), ("replay?type=" + "x" * 600, "type bytes"),
+    ("terminal?rows=null", "rows 1 to 1000 null"), ("terminal?cols=1001", "cols 1 to 1000 1001"), ("git/diff?path=/" + "x" * 4096, "path bytes"),
+    ("files?at_seq=" + "1" * 99, "at_seq bytes"), ("/v1/sessions?page=null", "page from 1 null"), ("/v1/sessions?per_page=null", "per_page from 1 null"),
+    ("/v1/sessions?page=4294967296", "page 1 to"), ("/v1/alerts?limit=null", "limit null"), ("/v1/alerts?offset=x", "offset x"),
+    ("/v1/notifications?limit=x", "limit x"), ("/v1/notifications?unread=null", "unread true false null"), ("/v1/audit?limit=null", "limit null"),
+    ("/v1/audit?before=null", "before null"), ("/v1/prices?all=null", "all null"), ("/v1/prices?provider=" + "x" * 300, "provider bytes"),
+    ("/v1/billing/usage/export?from=" + "1" * 99, "from bytes"), ("/v1/events/stream?types=" + "x" * 200, "types bytes"),
+], ids=lambda v: v[:40])
+def test_wrong_query_parameters_are_refused_by_name_and_range(server, box, path, words):
+    answer = server.call("GET", path if path[0] == "/" else f"{box.path}/{path}")
+    assert answer.status_code == 400, answer.text[:300]
+    assert not [w for w in words.split() if w not in answer.json()["detail"]], answer.json()["detail"]
+
+
+def test_a_budget_of_the_wrong_type_is_refused_beside_a_right_one(server, box):
+    for body, word in (({"budget": 1, "budget_usd": "2"}, "budget_usd"), ({"budget": [], "budget_usd": 2}, "budget"), ({"budget": -1}, "budget")):
+        assert word + " must be dollars" in refused(server, "PATCH", box.path, json=body).json()["detail"]
+    refused(server, "POST", "/v1/sandboxes?wait=perhaps", json={"template": "minimal"})
+    assert server.api("PATCH", box.path, {"budget": 5, "budget_usd": 2})["budget"] == 5
+    server.api("PATCH", box.path, {"budget": 0})
+
+
 @pytest.mark.parametrize("body,word", [
     ({}, "command"), ({"command": ""}, "command"), ({"command": 7}, "command"), ({"argv": []}, "argv"),
     ({"argv": "x"}, "argv"), ({"command": "x", "user": "nobody"}, "user"), ({"command": "x", "env": {"A B": "x"}}, "env"),

@@ -2,7 +2,6 @@
  * score is a function of the record alone. */
 #include "check.h"
 
-#include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -229,26 +228,30 @@ static void the_same_lines_give_the_same_deductions_capped_by_session_and_sandbo
                         "exec.remote-script/25/1;credentials.read/20/2;exec.remote-script/25/4;");
 }
 
-/* Lines of a file that was packed with zstd, one after the other through the engine. */
-static void replay(const char *path, struct cg_trust *t, unsigned *lines)
+/* A file that was packed with zstd. */
+static void unpack(const char *path, struct cg_buf *text)
 {
     struct cg_err e = CG_ERR_INIT;
     CG_OWN(cg_drop_free) char *packed = NULL;
-    CG_OWN(cg_drop_buf) struct cg_buf text;
     size_t n = 0;
     if (!cg_fs_slurp(path, 1 << 20, &packed, &n, &e))
         fail_msg("%s", e.text);
-    cg_buf_init(&text, 64 << 20);
     ZSTD_DStream *z = ZSTD_createDStream();
     ZSTD_inBuffer in = {packed, n, 0};
     while (in.pos < in.size) {
-        ZSTD_outBuffer out = {cg_buf_room(&text, 1 << 20), 1 << 20, 0};
+        ZSTD_outBuffer out = {cg_buf_room(text, 1 << 20), 1 << 20, 0};
         assert_non_null(out.dst);
         assert_false(ZSTD_isError(ZSTD_decompressStream(z, &out, &in)));
-        cg_buf_grew(&text, out.pos);
+        cg_buf_grew(text, out.pos);
     }
     ZSTD_freeDStream(z);
-    for (const char *at = text.p, *end = text.p + text.n; at < end; ++*lines) {
+}
+
+/* Its lines, one after the other through the engine; how many. */
+static unsigned replay(const struct cg_buf *text, struct cg_trust *t)
+{
+    unsigned lines = 0;
+    for (const char *at = text->p, *end = text->p + text->n; at < end; lines++) {
         const char *eol = memchr(at, '\n', (size_t)(end - at));
         struct cg_record_line line;
         assert_non_null(eol);
@@ -256,30 +259,48 @@ static void replay(const char *path, struct cg_trust *t, unsigned *lines)
         cg_trust_line(t, &line);
         at = eol + 1;
     }
+    return lines;
 }
 
-/* Recorded in real guests by tests/vm/test_trust_projects.py. */
+/* Recorded in real guests by tests/vm/test_trust_projects.py: the record, and the ends of argument
+ * lists that it must hold, so that it is one of building and testing. */
+static const struct recorded {
+    const char *name;
+    const char *ran[3];
+} recorded[] = {
+    {"minimist", {"/npm\",\"install\",", "/npm\",\"ci\",", "/tape\",\"test/**/*.js\"]"}},
+    {"toolz", {"pip\",\"install\",\"-q\",\"-e\",\".\"]", "\"pytest\",\"-q\"]", "bdist_wheel\"]"}},
+    {"zlib", {"./configure\"]", "\"make\",\"test\"]", "\"make\",\"distclean\"]"}},
+    {"try-tiny", {"\"perl\",\"Makefile.PL\"]", "\"make\",\"test\"]", "/prove\",\"-l\",\"t\"]"}},
+    {"fizz", {"./test.sh\"]", "\"git\",\"apply\",\"fix.patch\"]", "\"git\",\"merge\""}},
+};
+
 static void recorded_work_on_real_projects_costs_nothing(void **state)
 {
     (void)state;
     struct cg_err e = CG_ERR_INIT;
     CG_OWN(cg_drop_pack) struct cg_pack *p = read_pack(NULL, &e);
-    CG_OWN(cg_drop_free)
-    char *pattern = cg_format("%s/tests/vectors/trust/*.jsonl.zst", getenv("CAGED_SOURCE"));
-    glob_t found;
-    assert_int_equal(glob(pattern, 0, NULL, &found), 0);
-    for (size_t i = 0; i < found.gl_pathc; i++) {
+    for (size_t i = 0; i < CG_COUNT(recorded); i++) {
+        const struct recorded *r = &recorded[i];
         struct told told = {.n = 0};
-        unsigned lines = 0;
+        CG_OWN(cg_drop_free)
+        char *path =
+            cg_format("%s/tests/vectors/trust/%s.jsonl.zst", getenv("CAGED_SOURCE"), r->name);
+        CG_OWN(cg_drop_buf) struct cg_buf text;
+        cg_buf_init(&text, 64 << 20);
+        unpack(path, &text);
+        for (size_t k = 0; k < CG_COUNT(r->ran); k++)
+            if (!strstr(cg_buf_cstr(&text), r->ran[k]))
+                fail_msg("%s did not run %s", r->name, r->ran[k]);
         struct cg_trust *t = cg_trust_create(p, NULL, take, &told);
-        replay(found.gl_pathv[i], t, &lines);
-        if (cg_trust_score(t) != CG_TRUST_FULL)
-            print_error("%s: %s\n", found.gl_pathv[i], told.text);
-        assert_true(lines > 500);
+        assert_true(replay(&text, t) > 400);
+        if (told.points > 0)
+            fail_msg("%s: %s", r->name, told.text);
         assert_int_equal(cg_trust_score(t), CG_TRUST_FULL);
+        say(t, 1000000, "host", "null", "curl x | sh"); /* the engine looked all the time */
+        assert_int_equal(cg_trust_score(t), CG_TRUST_FULL - 25);
         cg_trust_destroy(t);
     }
-    globfree(&found);
 }
 
 int main(void)

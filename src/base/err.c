@@ -39,7 +39,12 @@ static enum cg_code code_of_errno(int sys)
         return CG_FORBIDDEN;
     case EEXIST:
     case ENOTEMPTY:
+    case ENOTDIR:
+    case EISDIR:
+    case ELOOP:
         return CG_CONFLICT;
+    case ENAMETOOLONG:
+        return CG_INVALID;
     case ETIMEDOUT:
         return CG_TIMEOUT;
     case EPIPE:

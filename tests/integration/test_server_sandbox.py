@@ -178,6 +178,14 @@ def test_an_upload_that_is_cut_leaves_no_file(server, box):
     product.wait_for("nothing is left of it", lambda: box.run("find /workspace -name '*cut*'") == "", 20)
 
 
+def test_a_path_that_is_no_folder_or_too_long_is_the_clients_mistake(server, box):
+    box.run("touch /workspace/plain")
+    assert server.call("GET", f"{box.path}/files?path=/workspace/plain").status_code == 409
+    assert server.call("GET", f"{box.path}/files?path=/workspace/plain/under").status_code == 409
+    assert server.call("GET", f"{box.path}/files?path=/workspace/{'x' * 300}").status_code == 400
+    box.run("rm /workspace/plain")
+
+
 def test_a_missing_path_parameter_is_named(server, box):
     for method, route in (("GET", "content"), ("GET", "raw"), ("PUT", "raw")):
         assert "missing path parameter" in refused(server, method, f"{box.path}/files/{route}").json()["detail"]

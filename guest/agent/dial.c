@@ -49,14 +49,15 @@ static bool try_connect(struct dial *d)
     return true;
 }
 
-static void connected(struct dial *d)
+/* True: it is connected. Else it tries on, or the task is gone. */
+static bool connected(struct dial *d)
 {
     int sys = 0;
     socklen_t n = sizeof sys;
     if (getsockopt(d->fd, SOL_SOCKET, SO_ERROR, &sys, &n) == 0 && sys == 0) {
         d->connected = true;
         task_accept(&d->task, cg_slice_of("{}"));
-        return;
+        return true;
     }
     watch_stop(&d->watch);
     cg_drop_fd(&d->fd);
@@ -64,10 +65,11 @@ static void connected(struct dial *d)
     if (!d->six) {
         d->six = true;
         if (try_connect(d))
-            return;
+            return false;
     }
     errno = sys;
     fail_sys(d);
+    return false;
 }
 
 static void flush(struct dial *d)
@@ -135,11 +137,8 @@ static void choose_events(struct dial *d)
 static void on_event(struct watch *w, uint32_t events)
 {
     struct dial *d = CG_CONTAINER(w, struct dial, watch);
-    if (!d->connected) {
-        connected(d);
-        if (d->fd < 0 || !d->connected)
-            return;
-    }
+    if (!d->connected && !connected(d))
+        return;
     flush(d);
     if (d->got_eof && d->shut) {
         task_close_empty(&d->task);

@@ -54,7 +54,8 @@ def test_kill_9_at_any_moment_loses_nothing_that_was_acknowledged(seed):
         workers = [Worker(w, n) for n in range(4)]
         for worker in workers:
             worker.start()
-        time.sleep(rng.uniform(0.05, 1.0))
+        product.wait_for("something is acknowledged", lambda: any(worker.exits for worker in workers))
+        time.sleep(rng.uniform(0, 1.0))
         w.kill(signal.SIGKILL)
         for worker in workers:
             worker.join(30)

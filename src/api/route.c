@@ -37,7 +37,7 @@ const struct route api_routes[] = {
     {"POST /v1/secrets", api_secrets_set, ACCESS_FULL, false, false},
     {"PUT /v1/secrets/{name}", api_secrets_set, ACCESS_FULL, false, false},
     {"DELETE /v1/secrets/{name}", api_secrets_delete, ACCESS_FULL, false, false},
-    {"GET /v1/account/budget", api_account_budget, ACCESS_READ, false, false},
+    {"GET /v1/account/budget", api_account_budget, ACCESS_FULL, false, false},
     {"PUT /v1/account/budget", api_account_budget_set, ACCESS_FULL, false, false},
     {"GET /v1/prices", api_prices, ACCESS_READ, false, false},
     {"PUT /v1/prices", api_prices_set, ACCESS_FULL, false, false},

@@ -2,6 +2,7 @@
 with keys of small scopes: nothing of an account is seen, changed or even told apart from what does not exist."""
 
 import asyncio
+import contextlib
 import json
 import re
 
@@ -47,7 +48,20 @@ class World:
         self.session = self.ask(self.alice, "GET", "/v1/account/sessions")[0]["id"]
         self.ask(self.alice, "PUT", "/v1/secrets/THEIRS", {"value": "a-secret-of-alice", "hosts": ["api.example.com"]})
         self.objects = {"id": self.box, "snapshot": self.snapshot, "key": self.key, "session": self.session, "name": "THEIRS"}
+        self.objects.update(self.make_alert(), rule=self.ask(self.alice, "GET", "/v1/alerts/rules")[0]["id"])
         self.mine = {**self.objects, "agent_session": self.agent_session}
+
+    def make_alert(self):
+        """A sandbox that fails is one, and is told."""
+        box = self.ask(self.alice, "POST", "/v1/sandboxes", {"template": "minimal", "memory_mb": 256, "disk_gb": 1})["id"]
+        with contextlib.suppress(httpx.HTTPError):  # the guest is gone while it answers
+            self.call(self.alice, "POST", f"/v1/sandboxes/{box}/exec",
+                      json={"command": "echo c > /proc/sysrq-trigger", "user": "root", "timeout_ms": 5000})
+        alert = product.wait_for("it alerts", lambda: [a for a in self.ask(self.alice, "GET", "/v1/alerts")["alerts"]
+                                                       if a["rule_type"] == "sandbox_error"])[0]
+        told = product.wait_for("it is told", lambda: self.ask(self.alice, "GET", "/v1/notifications")["notifications"])[0]
+        self.call(self.alice, "DELETE", f"/v1/sandboxes/{box}")
+        return {"alert": alert["id"], "notification": told["id"]}
 
     def make_session(self):
         """A terminal is one."""
@@ -88,6 +102,8 @@ class World:
             [k["id"] for k in self.ask(self.alice, "GET", "/v1/account/keys")],
             [s["id"] for s in self.ask(self.alice, "GET", "/v1/account/sessions")],
             [(s["name"], s["hosts"], s["updated_at"]) for s in self.ask(self.alice, "GET", "/v1/secrets")],
+            self.ask(self.alice, "GET", "/v1/alerts"), self.ask(self.alice, "GET", "/v1/alerts/rules"),
+            self.ask(self.alice, "GET", "/v1/notifications"), self.ask(self.alice, "GET", "/v1/account/budget"),
             [(p["port"], p["protected"]) for p in self.ask(self.alice, "GET", f"/v1/sandboxes/{self.box}/ports")],
         )
 

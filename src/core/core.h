@@ -103,6 +103,7 @@ struct cg_sandbox {
     bool helper;           /* of nobody and in no list: a golden snapshot is made of it */
     bool restored;         /* it came out of a golden snapshot */
     bool snapshotting;     /* a snapshot of it, or a restore into it, is under way */
+    bool resume_wanted;    /* paused, and to go on when that is over */
     bool pausing;          /* its warden saves it */
     bool resting;          /* it has, and the disk is synced */
     char pause_reason[32]; /* "request", "idle", …; of the present pause */

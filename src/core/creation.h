@@ -63,6 +63,8 @@ void cg_creation_keeper_gone(struct cg_sandbox *sb, const struct cg_err *why);
 
 /* pause.c. The guest of a paused sandbox goes on: the creation's way, without clone and init. */
 void cg_creation_resume(struct cg_sandbox *sb);
+/* A snapshot or a restore is over: a resume that waited for it begins. */
+void cg_pause_settled(struct cg_sandbox *sb);
 /* On the pool: config.json with another place where the guest comes from. */
 CG_MUST_USE bool cg_pause_config(const struct cg_creation *n, const char *dir, struct cg_err *e);
 /* Its directory holds a whole saved guest: it was paused, by whomever. */

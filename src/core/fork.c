@@ -78,8 +78,10 @@ static void replaced(uv_work_t *work, int status)
     cg_log(r->ok ? CG_LOG_INFO : CG_LOG_WARN,
            CG_EVENT(r->ok ? "snapshot.restored" : "snapshot.restore_failed"), CG_S("id", r->s->id),
            CG_S("sandbox", r->sb->id), CG_E(&e));
-    if (!r->ok || !cg_core_resume(r->sb, on_resumed, r, &e))
+    struct cg_sandbox *sb = r->sb;
+    if (!r->ok || !cg_core_resume(sb, on_resumed, r, &e))
         restore_over(r, &e);
+    cg_pause_settled(sb);
 }
 
 static void on_paused(void *ctx, struct cg_sandbox *sb, const struct cg_err *err)

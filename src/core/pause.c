@@ -240,8 +240,12 @@ bool cg_core_resume(struct cg_sandbox *sb, cg_sandbox_done *done, void *ctx, str
                        cg_status_name(sb->status));
     if (sb->destroying)
         return cg_fail(e, CG_CONFLICT, "sandbox %s is being ended", sb->id);
-    if (sb->snapshotting)
-        return cg_fail(e, CG_CONFLICT, "sandbox %s is busy with a snapshot", sb->id);
+    if (sb->snapshotting) { /* its files are being copied: it goes on when they are */
+        cg_sandbox_wait(&sb->create_waiters, done, ctx);
+        sb->resume_wanted = true;
+        return true;
+    }
+    sb->resume_wanted = false;
     if (sb->creating) { /* somebody else woke it a moment ago */
         cg_sandbox_wait(&sb->create_waiters, done, ctx);
         return true;
@@ -252,6 +256,16 @@ bool cg_core_resume(struct cg_sandbox *sb, cg_sandbox_done *done, void *ctx, str
     sb->leased = cg_leases_has(sb->core, sb->account);
     cg_creation_resume(sb);
     return true;
+}
+
+void cg_pause_settled(struct cg_sandbox *sb)
+{
+    struct cg_err e = CG_ERR_INIT;
+    if (!sb->resume_wanted || sb->snapshotting)
+        return;
+    sb->resume_wanted = false;
+    if (!cg_core_resume(sb, NULL, NULL, &e))
+        cg_sandbox_tell(sb, &sb->create_waiters, &e);
 }
 
 /* Its configuration is the one it was made with, but for where the guest comes from. */

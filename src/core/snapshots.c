@@ -281,7 +281,9 @@ static void finish(struct taking *t)
         CG_OWN(cg_drop_free) char *dir = cg_snapshot_path(t->core, s, NULL);
         (void)!cg_fs_remove_tree(dir, NULL);
     }
+    struct cg_sandbox *sb = t->sb;
     save(t->core, s, on_item, t);
+    cg_pause_settled(sb);
 }
 
 /* The second half, off the guest's time: a copy of the state (the original was a file of the

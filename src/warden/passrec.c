@@ -43,8 +43,16 @@ static bool exec_id(struct pass *p, const struct cg_json *o, struct cg_err *e)
         return cg_fail(e, CG_INVALID, "exec_id must have 1 to %d bytes", PASS_EXEC_ID - 1);
     if (!id && cg_streq(p->kind->name, "attach"))
         return cg_fail(e, CG_INVALID, "attach needs an exec_id");
-    if (!id) /* the prefix keeps clear of names that servers choose */
-        cg_snprintf(p->exec_id, sizeof p->exec_id, "w%llu", (unsigned long long)++p->w->exec_seq);
+    if (id)
+        return true;
+    /* The prefix keeps clear of names that servers choose, a random beginning of those that an
+     * earlier warden gave to what still runs in a guest that was resumed or copied. */
+    if (p->w->exec_seq == 0) {
+        uint32_t start = 0;
+        cg_rand_bytes(&start, sizeof start);
+        p->w->exec_seq = (uint64_t)start << 20;
+    }
+    cg_snprintf(p->exec_id, sizeof p->exec_id, "w%llx", (unsigned long long)++p->w->exec_seq);
     return true;
 }
 

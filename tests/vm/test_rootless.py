@@ -30,7 +30,8 @@ def server(tmp_path_factory):
         pytest.skip("this machine gives unprivileged users no namespaces")
     kept = product.CAGED
     place = None
-    if subprocess.run([*AS_USER, str(kept), "version"], capture_output=True).returncode != 0:
+    # asked by a program that has no rights any more: setpriv itself still finds its way below a closed folder
+    if subprocess.run([*AS_USER, "test", "-x", str(product.LIBEXEC / "caged-server")], capture_output=True).returncode != 0:
         place = pathlib.Path("/var/tmp") / f"caged-t-stage-{os.getpid()}"
         shutil.copytree(product.STAGE, place, symlinks=True)
         product.CAGED = place / "bin" / "caged"

@@ -141,11 +141,13 @@ static void record_claim(struct op *op)
 static void fail_run(struct op *op, const struct cg_err *error)
 {
     const struct cg_sandbox *sb = op->sb;
-    if (sb->spec.has_budget && (sb->keep_disk || !error))
+    bool paused = cg_streq(sb->pause_reason, "budget_exceeded");
+    if (sb->spec.has_budget && (sb->guarded || sb->keep_disk || paused || !error))
         op_problem(op, 402, "budget_exceeded",
                    "the budget of $%.2f is used up ($%.4f went to models, another call cannot be "
-                   "paid): sandbox %s is ended, its disk is kept",
-                   cg_money_usd(sb->spec.budget_nusd), cg_money_usd(sb->llm_nusd), sb->id);
+                   "paid): sandbox %s is %s, its work is kept",
+                   cg_money_usd(sb->spec.budget_nusd), cg_money_usd(sb->llm_nusd), sb->id,
+                   paused ? "paused" : "ended");
     else
         op_fail(op, error);
 }

@@ -150,6 +150,11 @@ export async function open(browser, server, { key = server.key, ...options } = {
   return page;
 }
 
+/** Waits until no part of the page is still loading; a page can have several such parts at once. */
+export async function loaded(page) {
+  await page.waitForFunction(() => !document.querySelector(".loading"));
+}
+
 /** What axe finds against WCAG 2.2 A and AA, as lines. */
 export async function axe(page) {
   await page.evaluate(axeSource); // not by a script element: the page's policy would refuse it, rightly

@@ -2,7 +2,7 @@
 // example's failing test; what the model says is a script, everything else happens.
 import { mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { launch, open, Provider, root, Server } from "./lib.mjs";
+import { launch, loaded, open, Provider, root, Server } from "./lib.mjs";
 
 const out = process.argv[2] ?? join(root, "docs/images");
 mkdirSync(out, { recursive: true });
@@ -27,7 +27,7 @@ try {
   const visit = async (path) => {
     await page.goto(server.url + path);
     await page.getByText("Live", { exact: true }).waitFor();
-    await page.locator(".loading").waitFor({ state: "detached" });
+    await loaded(page);
   };
   await visit(`/sandboxes/${box.id}`);
   const rows = page.locator(".term-view .xterm-rows");

@@ -2,7 +2,7 @@
 // edit it, see the difference, replay what happened, destroy.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { axe, launch, open, Server, shot } from "./lib.mjs";
+import { axe, launch, loaded, open, Server, shot } from "./lib.mjs";
 
 const MARK = "a7-marker";
 
@@ -153,7 +153,7 @@ describe("a sandbox in the browser", { timeout: 900_000 }, () => {
   test("cost, network, metrics, trust, snapshots and settings have something to say, also to axe", async () => {
     for (const name of ["Cost", "Trust", "Network", "Metrics", "Snapshots", "Settings"]) {
       await tab(name);
-      await page.locator(".loading").waitFor({ state: "detached" });
+      await loaded(page);
       if (name === "Metrics") await page.locator(".uplot").first().waitFor();
       await page.waitForTimeout(300);
       assert.deepEqual(await axe(page), [], name);

@@ -2,7 +2,7 @@
 // pause, the end of the budget; and text of every origin that would like to be a program.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { axe, launch, open, Provider, Server, shot } from "./lib.mjs";
+import { axe, launch, loaded, open, Provider, Server, shot } from "./lib.mjs";
 
 const EVIL = '<img src=x onerror="window.__xss=1">';
 // File names, commands, outputs, names of things, what a model says: none of it may become markup or a link to a program.
@@ -33,7 +33,7 @@ describe("the work of an agent in the browser", { timeout: 900_000 }, () => {
   const visit = async (path) => {
     await page.goto(server.url + path);
     await page.getByText("Live", { exact: true }).waitFor();
-    await page.locator(".loading").waitFor({ state: "detached" });
+    await loaded(page);
   };
   const clean = async (where) => {
     const found = await page.evaluate(() => ({
@@ -131,7 +131,7 @@ describe("the work of an agent in the browser", { timeout: 900_000 }, () => {
     for (const path of paths) {
       await small.goto(server.url + path);
       await small.getByText("Live", { exact: true }).waitFor();
-      await small.locator(".loading").waitFor({ state: "detached" });
+      await loaded(small);
       assert.deepEqual(await axe(small), [], path);
       assert.equal(await small.evaluate(() => document.documentElement.scrollWidth), 360, `${path} is wider than the screen`);
       await shot(small, `narrow-${path.replace(/\W+/g, "-")}`);

@@ -141,13 +141,14 @@ def test_cancel_kills_and_detach_lets_live(agent):
     assert again.text() == "two-hi\n"
 
 
-def test_output_while_detached_is_kept(agent):
-    stream = agent.open("exec", exec_id="kept", argv=["sh", "-c", "read x; echo late; sleep 0.2; echo end"], user="root",
-                        detach=True, stdin=True)
+def test_output_while_detached_is_kept(agent, tmp_path):
+    gate = tmp_path / "gate"  # opened only when nobody listens any more
+    waiting = f"until [ -e {gate} ]; do sleep 0.02; done; echo late; sleep 0.2; echo end"
+    stream = agent.open("exec", exec_id="kept", argv=["sh", "-c", waiting], user="root", detach=True)
     stream.accepted()
-    stream.send(b"go\n")
     stream.cancel()
     stream.closed()
+    gate.touch()
     product.wait_for("it ended", lambda: not agent.call("execs")["execs"][0]["running"], 10)
     again = agent.open("attach", exec_id="kept")
     assert again.closed()["exit_code"] == 0

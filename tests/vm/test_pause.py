@@ -43,16 +43,16 @@ def alive_uid(pid):
 
 def test_processes_files_and_clock_go_on_where_they_were(server):
     sandbox = server.create(**SHAPE)
-    sandbox.run("(i=0; while :; do i=$((i+1)); echo $i > /workspace/count; sleep 0.1; done) >/dev/null 2>&1 & echo started")
-    product.wait_for("it counts", lambda: int(sandbox.run("cat /workspace/count") or 0) > 3, 30)
+    sandbox.run("touch /workspace/count; (while :; do echo >> /workspace/count; sleep 0.1; done) >/dev/null 2>&1 & echo started")
+    product.wait_for("it counts", lambda: int(sandbox.run("wc -l < /workspace/count")) > 3, 30)
     boot_id, machine = sandbox.run("cat /proc/sys/kernel/random/boot_id"), sandbox.run("cat /etc/machine-id")
-    before = int(sandbox.run("cat /workspace/count"))
+    before = int(sandbox.run("wc -l < /workspace/count"))
     pause(sandbox)
     assert uid_processes(server, sandbox) == [], "nothing of it runs on the host"
     refused = server.call("POST", sandbox.path + "/exec", json={"command": "true"})
     assert refused.status_code == 409 and "paused" in refused.text
     resume(sandbox)
-    product.wait_for("it counts on", lambda: int(sandbox.run("cat /workspace/count") or 0) > before, 30)
+    product.wait_for("it counts on", lambda: int(sandbox.run("wc -l < /workspace/count")) > before, 30)
     assert sandbox.run("cat /proc/sys/kernel/random/boot_id") == boot_id
     assert sandbox.run("cat /etc/machine-id") == machine
     assert abs(int(sandbox.run("date +%s")) - int(os.popen("date +%s").read())) <= 3

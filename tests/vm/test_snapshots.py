@@ -61,9 +61,8 @@ def test_a_snapshot_comes_back_into_the_same_sandbox(server, memory):
 
 def test_the_guest_goes_on_while_it_is_snapshotted(server):
     sandbox = server.create(**SHAPE)
-    sandbox.run("(i=0; while :; do i=$((i+1)); echo $i > /workspace/count; sleep 0.05; done) >/dev/null 2>&1 &")
-    time.sleep(1)
-    before = int(sandbox.run("cat /workspace/count"))
+    sandbox.run("touch /workspace/count; (while :; do echo >> /workspace/count; sleep 0.05; done) >/dev/null 2>&1 &")
+    before = int(sandbox.run("wc -l < /workspace/count"))
     running = {}
     command = threading.Thread(target=lambda: running.update(sandbox.exec("sleep 3; echo done")))
     command.start()
@@ -71,8 +70,8 @@ def test_the_guest_goes_on_while_it_is_snapshotted(server):
     snap = snapshot(sandbox, memory=True)
     command.join()
     assert running["output"] == "done\n", "a command in flight does not notice"
-    time.sleep(0.5)
-    assert int(sandbox.run("cat /workspace/count")) > before
+    after = int(sandbox.run("wc -l < /workspace/count"))
+    product.wait_for("it counts on", lambda: int(sandbox.run("wc -l < /workspace/count")) > after > before, 30)
     assert 0 < snap["stall_ms"] < 20000
     sandbox.destroy()
 
@@ -97,7 +96,7 @@ def test_a_new_sandbox_is_made_of_a_snapshot(server):
 
 def test_forks_live_on_by_themselves_and_are_nobodys_twins(server):
     source = server.create(env={"COLOUR": "blue"}, **SHAPE)
-    source.run("(i=0; while :; do i=$((i+1)); echo $i > /workspace/count; sleep 0.1; done) >/dev/null 2>&1 & echo kept > /workspace/f")
+    source.run("touch /workspace/count; (while :; do echo >> /workspace/count; sleep 0.1; done) >/dev/null 2>&1 & echo kept > /workspace/f")
     source.run("for t in ed25519 ecdsa; do ssh-keygen -q -N '' -t $t -f /etc/ssh/ssh_host_${t}_key; done", user="root")
     children, reply = fork(source, count=3, name="child")
     assert [c.get()["name"] for c in children] == ["child-1", "child-2", "child-3"]
@@ -113,8 +112,8 @@ def test_forks_live_on_by_themselves_and_are_nobodys_twins(server):
         assert len(set(lines)) == 4, lines
     for c in children:
         assert c.run("cat /workspace/f; echo $COLOUR") == "kept\nblue"
-        count = int(c.run("cat /workspace/count") or 0)
-        product.wait_for("its processes go on", lambda c=c, count=count: int(c.run("cat /workspace/count") or 0) > count, 30)
+        count = int(c.run("wc -l < /workspace/count"))
+        product.wait_for("its processes go on", lambda c=c, count=count: int(c.run("wc -l < /workspace/count")) > count, 30)
         c.run(f"echo {c.id} > /workspace/own")
         assert c.events("lifecycle")[0]["data"]["id"] == c.id, "a record of its own"
     assert len({c.run("cat /workspace/own") for c in children}) == 3
@@ -248,14 +247,15 @@ def test_a_snapshot_downloads_as_an_archive(server, tmp_path):
     sums = sandbox.run("cd /workspace && sha256sum a/b/c big")
     snap = snapshot(sandbox)
     sandbox.destroy()
+    others = {s["id"] for s in server.api("GET", "/v1/sandboxes") if s["status"] != "destroyed"}
     where = server.api("GET", f"/v1/snapshots/{snap['id']}/download")
     assert where["expires_in_seconds"] == 3600 and where["url"].endswith("/download/content")
     server.cli("snapshot", "download", snap["id"], "--output", str(tmp_path / "x.tar.gz"))
     with tarfile.open(tmp_path / "x.tar.gz") as t:
         got = [f"{hashlib.sha256(t.extractfile('workspace/' + n).read()).hexdigest()}  {n}" for n in ("a/b/c", "big")]
     assert got == sums.splitlines()
-    product.wait_for("the reader is gone", lambda: not [s for s in server.api("GET", "/v1/sandboxes")
-                                                        if s["status"] != "destroyed"], 60)
+    product.wait_for("the reader is gone", lambda: not {s["id"] for s in server.api("GET", "/v1/sandboxes")
+                                                        if s["status"] != "destroyed"} - others, 60)
     refused = server.cli("snapshot", "download", "snap-aaaaaaaaaa", check=False)
     assert refused.returncode != 0 and "no snapshot" in refused.stderr
 

@@ -4,6 +4,7 @@
 #define CG_API_API_H
 
 #include "core/core.h"
+#include "core/teams.h"
 #include "http/http.h"
 
 enum { API_JSON_MAX = 112 << 20, API_BODY_MAX = 4 << 20 };
@@ -39,7 +40,11 @@ struct op {
     struct cg_api *api;
     struct cg_http_req *r;      /* NULL once the client is gone */
     struct cg_store_key *key;   /* whose rights the request has */
-    struct cg_store_key acting; /* its place when it is none of the core's: of a ticket */
+    struct cg_store_key acting; /* its place when it is none of the core's: of a ticket, or one that
+                                   acts for a team */
+    char person[CG_ID_TEXT];    /* whose key it is; op->key->account is whom it acts for */
+    enum cg_role role;          /* in the team that it acts for; none: it acts for itself */
+    bool chosen;                /* the request named the team */
     struct cg_sandbox *sb;
     struct cg_wcall call;
     struct cg_buf a, b, c; /* the handler's */
@@ -52,7 +57,7 @@ struct op {
     void *own;
     int status; /* of the reply that waits for the audit log */
     bool noted;
-    char audited[CG_ID_TEXT]; /* whose act it is, where no key says so */
+    char audited[CG_ID_TEXT]; /* whose thing it was about, where the key does not say so */
 };
 
 typedef void api_handler(struct op *op);
@@ -138,8 +143,28 @@ CG_MUST_USE bool api_agents_read(const struct cg_api *a, const struct cg_json *b
 /* budget, budget_tokens, budget_action of a create request. */
 CG_MUST_USE bool api_read_budget(const struct cg_json *b, struct cg_spec *s, struct cg_err *e);
 
-/* The account that may see a sandbox. */
+/* Is the sandbox of the account that the request acts for? */
 bool op_owns(const struct op *op, const struct cg_sandbox *sb);
+/* May the request see it: one of its own, or, where it named no team, of a team of the person's? */
+bool op_sees(const struct op *op, const struct cg_sandbox *sb);
+
+/* --- whom a request acts for (acting.c) --- */
+
+/* Finds the team that a request names (?team=) or whose object it names, and lets it act for that
+ * team with the rights of the person's role; false when a refusal has been sent. */
+CG_MUST_USE bool api_act(struct op *op);
+/* The same for a team that stands in the body. */
+CG_MUST_USE bool op_act_for(struct op *op, const char *team, struct cg_err *e);
+
+/* What lives on after its request and acts for somebody: ends when they lose the right. */
+struct api_seat {
+    char person[CG_ID_TEXT], account[CG_ID_TEXT];
+};
+void op_seat(const struct op *op, struct api_seat *out);
+/* `who` NULL: everybody's, since the server stops. */
+bool seat_of(const struct api_seat *seat, const struct api_seat *who);
+/* Ends sockets and streams of a person on things of a team. */
+void api_unseat(struct cg_api *a, const char *person, const char *team);
 
 api_handler api_health, api_ticket, api_account, api_keys, api_keys_create, api_keys_delete;
 api_handler api_sandboxes, api_sandboxes_create, api_sandbox, api_sandbox_delete, api_sandbox_init,
@@ -163,6 +188,9 @@ api_handler api_agents, api_run_agent, api_scripted;
 api_handler api_sessions, api_sandbox_sessions, api_session, api_replay, api_replay_summary,
     api_sandbox_replay, api_ingest;
 api_handler api_audit_list, api_prometheus;
+api_handler api_teams, api_teams_create, api_team, api_team_rename, api_team_delete,
+    api_team_members, api_team_invite, api_team_uninvite, api_team_join, api_team_leave,
+    api_team_role, api_team_remove;
 api_handler api_pricing, api_subscription, api_usage, api_usage_table, api_checkout, api_portal;
 api_handler api_port_protect, api_port_unprotect, api_port_share;
 api_handler api_account_budget, api_account_budget_set;
@@ -171,10 +199,10 @@ api_handler api_signup, api_login, api_logout, api_password;
 api_handler api_account_sessions, api_account_session_delete;
 api_handler api_device_code, api_device_token, api_device_look, api_device_decide;
 
-/* The server stops: clients are told to come again. */
-void api_streams_end(struct cg_api *a);
-void api_terminals_end(struct cg_api *a);
-void api_tunnels_end(struct cg_api *a);
-void api_mcps_end(struct cg_api *a);
+/* Ended with a word why; `who` as in seat_of. */
+void api_streams_end(struct cg_api *a, const struct api_seat *who);
+void api_terminals_end(struct cg_api *a, const struct api_seat *who);
+void api_tunnels_end(struct cg_api *a, const struct api_seat *who);
+void api_mcps_end(struct cg_api *a, const struct api_seat *who);
 
 #endif

@@ -28,7 +28,8 @@ bool api_audit(struct op *op, int status, cg_audit_done *done)
     if (op->noted || !wanted(op))
         return false;
     op->noted = true;
-    cg_strlcpy(a.account, sizeof a.account, op->key ? op->key->account : op->audited);
+    cg_strlcpy(a.account, sizeof a.account, op->audited[0] ? op->audited : op->key->account);
+    cg_strlcpy(a.person, sizeof a.person, op->key ? op->person : op->audited);
     cg_strlcpy(a.key, sizeof a.key, op->key ? op->key->id : "");
     (void)cg_strlcpy(a.action, sizeof a.action, op_route(op)->name);
     if (op->r) {
@@ -43,6 +44,7 @@ bool api_audit(struct op *op, int status, cg_audit_done *done)
 }
 
 struct page {
+    struct cg_core *core;
     struct cg_jsonw *w;
     unsigned left;
     bool more;
@@ -61,6 +63,10 @@ static bool write_entry(void *ctx, const struct cg_audit *a)
     cg_jsonw_obj(p->w);
     cg_jsonw_kuint(p->w, "seq", a->seq);
     cg_jsonw_kstr(p->w, "timestamp", text);
+    const struct cg_store_account *who =
+        cg_map_get(&p->core->accounts, a->person[0] ? a->person : a->account);
+    cg_jsonw_kstr(p->w, "actor_id", a->person[0] ? a->person : a->account);
+    cg_jsonw_kstr(p->w, "actor_email", who ? who->email : NULL);
     cg_jsonw_kstr(p->w, "key_id", a->key[0] ? a->key : NULL);
     cg_jsonw_kstr(p->w, "action", a->action);
     cg_jsonw_kstr(p->w, "target", a->target);
@@ -83,7 +89,7 @@ void api_audit_list(struct op *op)
     }
     if (limit < 1 || limit > PAGE_MAX)
         limit = PAGE;
-    struct page p = {.w = op_json(op), .left = (unsigned)limit};
+    struct page p = {.core = op->api->core, .w = op_json(op), .left = (unsigned)limit};
     cg_jsonw_obj(p.w);
     cg_jsonw_key(p.w, "entries");
     cg_jsonw_arr(p.w);

@@ -42,14 +42,25 @@ static void fail_login(struct op *op, const struct cg_err *err)
     op_fail(op, err);
 }
 
+/* The account is there in any case; a team that was deleted meanwhile is none. */
+static void on_joined(void *ctx, const struct cg_err *err)
+{
+    struct op *op = ctx;
+    (void)err;
+    op_send_json(op, (int)op->step);
+}
+
 static void on_login(void *ctx, const struct cg_login *l, const struct cg_err *err)
 {
     struct op *op = ctx;
+    char team[CG_ID_TEXT] = "";
     if (err) {
         fail_login(op, err);
         return;
     }
     cg_strlcpy(op->audited, sizeof op->audited, l->account->id);
+    bool joins = op->b.n > 0 && cg_team_join(op->api->core, l->account->id, cg_buf_cstr(&op->b),
+                                             team, on_joined, op, NULL);
     struct cg_jsonw *w = op_json(op);
     cg_jsonw_obj(w);
     cg_jsonw_kstr(w, "token", l->token);
@@ -58,8 +69,10 @@ static void on_login(void *ctx, const struct cg_login *l, const struct cg_err *e
     write_wall(w, "expires_at", l->session->expires_wall_ns);
     cg_jsonw_key(w, "account");
     write_account(w, l->account);
+    cg_jsonw_kstr(w, "team", joins ? team : NULL);
     cg_jsonw_obj_end(w);
-    op_send_json(op, (int)op->step);
+    if (!joins)
+        op_send_json(op, (int)op->step);
 }
 
 static void read_credentials(struct op *op, const struct cg_json *body, bool new_one)
@@ -67,9 +80,10 @@ static void read_credentials(struct op *op, const struct cg_json *body, bool new
     const char *email = NULL;
     const char *password = NULL;
     const char *name = NULL;
+    const char *invitation = NULL;
     struct cg_err e = CG_ERR_INIT;
     if (!body_str(body, "email", &email, &e) || !body_str(body, "password", &password, &e) ||
-        !body_str(body, "name", &name, &e)) {
+        !body_str(body, "name", &name, &e) || !body_str(body, "invitation", &invitation, &e)) {
         op_fail(op, &e);
         return;
     }
@@ -81,9 +95,13 @@ static void read_credentials(struct op *op, const struct cg_json *body, bool new
     struct cg_core *c = op->api->core;
     cg_strlcpy(op->path, sizeof op->path, email); /* for the time to wait */
     op->step = new_one ? 201 : 200;
+    cg_buf_init(&op->b, 256);
+    if (new_one && invitation)
+        cg_buf_adds(&op->b, invitation);
     op_outlive(op);
     if (new_one)
-        cg_account_signup(c, email, password, name, &peer, on_login, op);
+        cg_account_signup(c, email, password, name, op->b.n ? cg_buf_cstr(&op->b) : NULL, &peer,
+                          on_login, op);
     else
         cg_account_login(c, email, password, &peer, on_login, op);
 }

@@ -239,7 +239,7 @@ static void end_stream(struct api_stream *s);
 static void on_change(void *ctx, struct cg_sandbox *sb)
 {
     struct api_stream *s = ctx;
-    if (s->only ? s->only != sb : !op_owns(s->op, sb))
+    if (s->only ? s->only != sb : !op_sees(s->op, sb))
         return;
     struct source *src = find_source(s, sb);
     if (!src) {
@@ -323,10 +323,15 @@ static void end_stream(struct api_stream *s)
     cg_http_finish(r);
 }
 
-void api_streams_end(struct cg_api *a)
+void api_streams_end(struct cg_api *a, const struct api_seat *who)
 {
-    while (a->streams)
-        end_stream(a->streams);
+    for (struct api_stream *s = a->streams, *next; s; s = next) {
+        struct api_seat seat;
+        next = s->next;
+        op_seat(s->op, &seat);
+        if (seat_of(&seat, who) || (who && !s->op->chosen && cg_streq(seat.person, who->person)))
+            end_stream(s); /* one of all sandboxes is opened again, for those that are left */
+    }
 }
 
 /* "cage-…:17", or a bare number. */
@@ -387,7 +392,7 @@ void api_events(struct op *op)
     }
     if (cg_http_query_has(op->r, "sandbox_id")) {
         only = cg_core_find(op->api->core, id);
-        if (!only || !op_owns(op, only)) {
+        if (!only || !op_sees(op, only)) {
             op_problem(op, 404, "not_found", "there is no sandbox %.64s", id);
             return;
         }
@@ -408,7 +413,7 @@ void api_events(struct op *op)
     struct api_stream *s = op->own;
     if (!only) {
         for (struct cg_sandbox *sb = op->api->core->first; sb; sb = sb->next) {
-            if (op_owns(op, sb) && sb->slot > 0)
+            if (op_sees(op, sb) && sb->slot > 0)
                 add_source(s, sb, last && resume_point(last, sb, &after) ? after : last_seq(sb));
         }
         return;

@@ -13,6 +13,7 @@ enum { SOCKETS_MAX = 256, OUTPUT_MAX = 2 << 20 };
 struct api_mcp {
     struct api_mcp *next;
     struct cg_api *api;
+    struct api_seat seat;
     struct cg_ws *ws;
     struct cg_mcp *mcp;
     struct job *jobs;
@@ -305,14 +306,18 @@ void api_mcp(struct op *op)
         .ctx = m};
     m->mcp = cg_mcp_create(&o);
     m->api = op->api;
+    op_seat(op, &m->seat);
     cg_strlcpy(m->sandbox, sizeof m->sandbox, op->sb->id);
     m->next = op->api->mcps;
     op->api->mcps = m;
     op_end(op);
 }
 
-void api_mcps_end(struct cg_api *a)
+void api_mcps_end(struct cg_api *a, const struct api_seat *who)
 {
-    for (const struct api_mcp *m = a->mcps; m; m = m->next)
-        cg_ws_close(m->ws, 1001, "the server stops");
+    for (const struct api_mcp *m = a->mcps, *next; m; m = next) {
+        next = m->next;
+        if (seat_of(&m->seat, who))
+            cg_ws_close(m->ws, who ? 1008 : 1001, who ? "no rights any more" : "the server stops");
+    }
 }

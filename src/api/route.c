@@ -106,6 +106,19 @@ const struct route api_routes[] = {
     {"GET /v1/snapshots/{snapshot}/download", api_snapshot_download, ACCESS_READ, false, false},
     {"GET /v1/snapshots/{snapshot}/download/content", api_snapshot_content, ACCESS_READ, false,
      false},
+    {"GET /v1/teams", api_teams, ACCESS_READ, false, false},
+    {"POST /v1/teams", api_teams_create, ACCESS_FULL, false, false},
+    {"POST /v1/teams/join", api_team_join, ACCESS_FULL, false, false},
+    {"GET /v1/teams/{team}", api_team, ACCESS_READ, false, false},
+    {"PATCH /v1/teams/{team}", api_team_rename, ACCESS_FULL, false, false},
+    {"DELETE /v1/teams/{team}", api_team_delete, ACCESS_FULL, false, false},
+    {"POST /v1/teams/{team}/leave", api_team_leave, ACCESS_FULL, false, false},
+    {"GET /v1/teams/{team}/members", api_team_members, ACCESS_READ, false, false},
+    {"POST /v1/teams/{team}/members", api_team_invite, ACCESS_FULL, false, false},
+    {"PATCH /v1/teams/{team}/members/{member}", api_team_role, ACCESS_FULL, false, false},
+    {"DELETE /v1/teams/{team}/members/{member}", api_team_remove, ACCESS_FULL, false, false},
+    {"DELETE /v1/teams/{team}/invitations/{invitation}", api_team_uninvite, ACCESS_FULL, false,
+     false},
     {"GET /v1/audit", api_audit_list, ACCESS_FULL, false, false},
     {"GET /v1/pricing", api_pricing, ACCESS_NONE, false, false},
     {"GET /v1/billing/subscription", api_subscription, ACCESS_READ, false, false},
@@ -293,11 +306,6 @@ static bool rate_fine(struct cg_api *a, struct cg_http_req *r, const struct cg_s
     return !limit || w->used <= limit;
 }
 
-bool op_owns(const struct op *op, const struct cg_sandbox *sb)
-{
-    return cg_streq(op->key->account, sb->account);
-}
-
 static void on_abort(struct cg_http_req *r)
 {
     struct op *op = r->user;
@@ -371,6 +379,8 @@ static bool admit(struct cg_api *a, struct cg_http_req *r, const struct route *t
                           : "this key is for sandboxes; the account needs a key of scope full");
         return false;
     }
+    if (!api_act(op))
+        return false;
     if (!t->sandbox)
         return true;
     op->sb = cg_core_find(a->core, op_param(op, "id"));
@@ -461,10 +471,10 @@ bool cg_api_start(struct cg_api *a, struct cg_core *core, int fd, struct cg_err 
 void cg_api_quiesce(struct cg_api *a)
 {
     cg_http_server_quiesce(a->http);
-    api_streams_end(a);
-    api_terminals_end(a);
-    api_tunnels_end(a);
-    api_mcps_end(a);
+    api_streams_end(a, NULL);
+    api_terminals_end(a, NULL);
+    api_tunnels_end(a, NULL);
+    api_mcps_end(a, NULL);
     api_previews_end(a);
 }
 

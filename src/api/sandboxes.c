@@ -21,7 +21,7 @@ void api_sandboxes(struct op *op)
     struct cg_jsonw *w = op_json(op);
     cg_jsonw_arr(w);
     for (struct cg_sandbox *sb = op->api->core->first; sb; sb = sb->next) {
-        if (op_owns(op, sb) && (all || sb->status != CG_STATUS_DESTROYED))
+        if (op_sees(op, sb) && (all || sb->status != CG_STATUS_DESTROYED))
             cg_sandbox_write(sb, w);
     }
     cg_jsonw_arr_end(w);
@@ -256,10 +256,12 @@ static void create(struct op *op, const struct cg_json *b)
     struct cg_err e = CG_ERR_INIT;
     struct cg_spec spec = {0};
     const char *token = NULL;
+    const char *team = NULL;
     bool wait = true;
     if (!refuse_unbuilt(op, b))
         return;
-    if (!op_query_bool(op, "wait", &wait, &e) || !body_str(b, "repo_token", &token, &e) ||
+    if (!body_str(b, "team", &team, &e) || !op_act_for(op, team, &e) ||
+        !op_query_bool(op, "wait", &wait, &e) || !body_str(b, "repo_token", &token, &e) ||
         !read_spec(op, b, &spec, &e)) {
         cg_spec_finish(&spec);
         if (e.code == CG_UNSUPPORTED)

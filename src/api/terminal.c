@@ -13,6 +13,7 @@ struct api_terminal {
     struct api_terminal *next;
     struct cg_api *api;
     struct cg_sandbox *sb;
+    struct api_seat seat;
     struct cg_ws *ws; /* NULL once the client is gone */
     struct cg_wcall call;
     struct cg_buf input; /* of the client, waiting for the guest's credit */
@@ -340,6 +341,7 @@ static struct api_terminal *accept_ws(struct op *op, const char *protocol)
     struct api_terminal *t = cg_alloc(sizeof *t);
     t->api = op->api;
     t->sb = op->sb;
+    op_seat(op, &t->seat);
     t->created_wall = cg_wall_ns();
     cg_buf_init(&t->input, INPUT_MAX);
     cg_id_make("term", t->id);
@@ -391,11 +393,12 @@ void api_exec_ws(struct op *op)
     (void)!accept_ws(op, "exec");
 }
 
-void api_terminals_end(struct cg_api *a)
+void api_terminals_end(struct cg_api *a, const struct api_seat *who)
 {
-    for (struct api_terminal *t = a->terminals; t; t = t->next) {
-        if (t->ws)
-            cg_ws_close(t->ws, 1001, "the server stops");
+    for (struct api_terminal *t = a->terminals, *next; t; t = next) {
+        next = t->next;
+        if (t->ws && seat_of(&t->seat, who))
+            cg_ws_close(t->ws, who ? 1008 : 1001, who ? "no rights any more" : "the server stops");
     }
 }
 

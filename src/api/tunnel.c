@@ -11,6 +11,7 @@ enum { INPUT_MAX = 2 << 20, TUNNELS_MAX = 512 };
 struct api_tunnel {
     struct api_tunnel *next;
     struct cg_api *api;
+    struct api_seat seat;
     struct cg_ws *ws; /* NULL once the client is gone */
     struct cg_wcall call;
     struct cg_buf input; /* of the client, waiting for the guest's credit */
@@ -189,6 +190,7 @@ void api_tunnel(struct op *op)
     op->r = NULL;
     struct api_tunnel *t = cg_alloc(sizeof *t);
     t->api = op->api;
+    op_seat(op, &t->seat);
     cg_buf_init(&t->input, INPUT_MAX);
     t->ws = cg_ws_accept(r, "tcp", &ws_ops, t);
     if (!t->ws) {
@@ -212,9 +214,11 @@ void api_tunnel(struct op *op)
     op_end(op);
 }
 
-void api_tunnels_end(struct cg_api *a)
+void api_tunnels_end(struct cg_api *a, const struct api_seat *who)
 {
-    for (struct api_tunnel *t = a->tunnels; t; t = t->next)
-        if (t->ws)
-            cg_ws_close(t->ws, 1001, "the server stops");
+    for (struct api_tunnel *t = a->tunnels, *next; t; t = next) {
+        next = t->next;
+        if (t->ws && seat_of(&t->seat, who))
+            cg_ws_close(t->ws, who ? 1008 : 1001, who ? "no rights any more" : "the server stops");
+    }
 }

@@ -17,6 +17,7 @@
 #include "core/providers.h"
 #include "core/scores.h"
 #include "core/secrets.h"
+#include "core/teams.h"
 #include "core/usage.h"
 
 enum { FINISH_MS = 5000, FINISH_STEP_MS = 50, HOUSEKEEPING_MS = 5000, END_S = 15 };
@@ -113,10 +114,10 @@ static bool serve(struct server *s, struct cg_err *e)
     if (uv_loop_init(&s->loop) != 0)
         return cg_fail(e, CG_INTERNAL, "libuv does not start");
     if (!cg_core_start(&s->core, e) || !write_owner_key(s, e) || !cg_accounts_start(&s->core, e) ||
-        !cg_core_secrets_start(&s->core, e) || !cg_scores_start(&s->core, e) ||
-        !cg_alerts_start(&s->core, e) || !cg_adopt_all(&s->core, e) ||
-        !cg_usage_start(&s->core, e) || !cg_audit_start(&s->core, e) ||
-        !cg_api_start(&s->api, &s->core, s->host.listen, e))
+        !cg_teams_start(&s->core, e) || !cg_core_secrets_start(&s->core, e) ||
+        !cg_scores_start(&s->core, e) || !cg_alerts_start(&s->core, e) ||
+        !cg_adopt_all(&s->core, e) || !cg_usage_start(&s->core, e) ||
+        !cg_audit_start(&s->core, e) || !cg_api_start(&s->api, &s->core, s->host.listen, e))
         return false;
     cg_providers_scripted(&s->core, s->host.port);
     if (s->host.probe >= 0)

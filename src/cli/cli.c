@@ -184,6 +184,16 @@ const struct cg_verb cg_verbs[] = {
      "caged keys list\n"
      "caged keys delete key-k3v9q2m7xa",
      verb_keys},
+    {"team", NULL,
+     "list | create NAME | show|rename|delete|leave TEAM | invite TEAM EMAIL [--role ROLE] | "
+     "uninvite TEAM ID | join CODE | role TEAM MEMBER ROLE | remove TEAM MEMBER",
+     "share sandboxes, secrets and a budget with others, by role",
+     "list create show rename delete invite uninvite join role remove leave --role --json --format",
+     "caged team create acme\n"
+     "caged team invite team-k3v9q2m7xa bob@example.org --role admin\n"
+     "caged team join caged_inv_...                # what Bob types\n"
+     "caged --team team-k3v9q2m7xa up               # any verb, for the team",
+     verb_team},
     {"doctor", NULL, "[--json]", "check this machine, layer by layer", "--json --no-boot",
      "caged doctor", verb_doctor},
     {"demo", NULL, "[--quick]", "a whole sandbox life, shown; --quick leaves the coding agent out",
@@ -262,7 +272,8 @@ static void overview(FILE *out)
                  "              caged doctor           what this machine can do\n\n");
     for (const struct cg_verb *v = cg_verbs; v->name; v++)
         fprintf(out, "  %-12s %s\n", v->name, v->summary);
-    fprintf(out, "\ncaged help VERB shows flags and examples.\n");
+    fprintf(out,
+            "\ncaged help VERB shows flags and examples. caged --team ID VERB acts for a team.\n");
 }
 
 int verb_help(int argc, char **argv)
@@ -366,6 +377,10 @@ int cg_cli_main(int argc, char **argv)
         return verb_help(1, argv);
     if (strcmp(argv[1], "--version") == 0)
         return verb_version(1, argv);
+    if (strcmp(argv[1], "--team") == 0 && argc > 3) { /* as CAGED_TEAM: see cli_curl */
+        setenv("CAGED_TEAM", argv[2], 1);
+        return cg_cli_main(argc - 2, argv + 2);
+    }
     const struct cg_verb *v = cg_verb_find(argv[1]);
     if (!v) {
         const char *near = cg_verb_nearest(argv[1]);

@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "core/sessions.h"
+#include "core/teams.h"
 
 enum {
     PASSWORD_MIN = 8,
@@ -102,11 +103,11 @@ int cg_account_wait(const char *email, const char *address)
 
 /* Not the whole of RFC 5321, but nothing that could be mistaken for something else: one @, a
  * name and a domain of plain characters; lower-cased. */
-static bool read_email(const char *text, char out[128], struct cg_err *e)
+bool cg_email_read(const char *text, char out[CG_EMAIL_TEXT], struct cg_err *e)
 {
     size_t n = text ? strlen(text) : 0;
     const char *at = text ? strchr(text, '@') : NULL;
-    bool fine = at && at != text && at[1] && !strchr(at + 1, '@') && n < 128 && n >= 3;
+    bool fine = at && at != text && at[1] && !strchr(at + 1, '@') && n < CG_EMAIL_TEXT && n >= 3;
     for (size_t i = 0; fine && i < n; i++) {
         unsigned char c = (unsigned char)text[i];
         fine = c > ' ' && c < 0x7f && !strchr("<>()[]\\,;:\"", c);
@@ -363,18 +364,30 @@ static void submit(struct attempt *a)
 
 /* --- what is asked for --- */
 
+static bool may_sign_up(const struct cg_core *c, const char *invitation, const char *email,
+                        struct cg_err *e)
+{
+    bool needed = c->options.signup != CG_SIGNUP_OPEN;
+    if (c->options.signup == CG_SIGNUP_CLOSED)
+        return cg_fail(e, CG_FORBIDDEN,
+                       "signup is closed on this server: its operator opens it with "
+                       "accounts.signup: invited or open");
+    return (!needed && !invitation) || cg_team_invited(invitation, email) ||
+           cg_fail(e, CG_FORBIDDEN,
+                   invitation ? "this invitation is unknown, used, too old, or for another address"
+                              : "signup on this server needs an invitation into a team");
+}
+
 void cg_account_signup(struct cg_core *c, const char *email, const char *password, const char *name,
-                       const struct cg_peer *peer, cg_login_done *done, void *ctx)
+                       const char *invitation, const struct cg_peer *peer, cg_login_done *done,
+                       void *ctx)
 {
     struct attempt *a = new_attempt(c, password, peer, done, ctx);
     struct cg_err e = CG_ERR_INIT;
     a->what = SIGNUP;
     a->step = HASH;
-    bool ok = c->options.signup_open ||
-              cg_fail(&e, CG_FORBIDDEN,
-                      "signup is closed on this server: its owner makes accounts with "
-                      "`caged account add`, or opens it with accounts.signup: open");
-    ok = ok && read_email(email, a->email, &e) && check_password(password, &e);
+    bool ok = may_sign_up(c, invitation, email, &e);
+    ok = ok && cg_email_read(email, a->email, &e) && check_password(password, &e);
     if (ok && name && !cg_strlcpy(a->name, sizeof a->name, name))
         ok = cg_fail(&e, CG_INVALID, "name has more than %zu bytes", sizeof a->name - 1);
     if (ok && cg_account_by_email(c, a->email))
@@ -392,7 +405,7 @@ void cg_account_login(struct cg_core *c, const char *email, const char *password
     struct cg_err e = CG_ERR_INIT;
     a->what = LOGIN;
     a->step = VERIFY;
-    if (!read_email(email, a->email, &e)) {
+    if (!cg_email_read(email, a->email, &e)) {
         refuse(a, &e);
         return;
     }

@@ -6,7 +6,12 @@
 
 #include "core/core.h"
 
-enum { CG_USER_CODE_TEXT = 12, CG_DEVICE_LIFE_S = 600, CG_DEVICE_INTERVAL_S = 5 };
+enum {
+    CG_EMAIL_TEXT = 128,
+    CG_USER_CODE_TEXT = 12,
+    CG_DEVICE_LIFE_S = 600,
+    CG_DEVICE_INTERVAL_S = 5
+};
 
 /* Where a request comes from: for the list of sessions and for slowing down guesses. */
 struct cg_peer {
@@ -26,10 +31,16 @@ typedef void cg_login_done(void *ctx, const struct cg_login *l, const struct cg_
 /* Loads passwords and sessions; after cg_core_bootstrap. */
 CG_MUST_USE bool cg_accounts_start(struct cg_core *c, struct cg_err *e);
 
-/* A new account and a session of it. CG_FORBIDDEN unless the operator opened signup; CG_INVALID for
- * an email or password that will not do; CG_CONFLICT for an email that is taken. */
+/* One @, a name and a domain of plain characters, lower-cased into out. */
+CG_MUST_USE bool cg_email_read(const char *text, char out[CG_EMAIL_TEXT], struct cg_err *e);
+
+/* A new account and a session of it. CG_FORBIDDEN unless the operator opened signup, or opened it
+ * for who was invited into a team and this is such an invitation (may be NULL; joining is the
+ * caller's business); CG_INVALID for an email or password that will not do; CG_CONFLICT for an
+ * email that is taken. */
 void cg_account_signup(struct cg_core *c, const char *email, const char *password, const char *name,
-                       const struct cg_peer *peer, cg_login_done *done, void *ctx);
+                       const char *invitation, const struct cg_peer *peer, cg_login_done *done,
+                       void *ctx);
 /* A session. CG_UNAUTHORIZED without saying which of the two was wrong, and in the same time;
  * CG_LIMIT after too many failures, with the seconds to wait in *wait_s of cg_account_wait. */
 void cg_account_login(struct cg_core *c, const char *email, const char *password,

@@ -146,6 +146,7 @@ static void load_line(const struct cg_record_line *line)
     if (!cg_time_parse(ts, &a.wall))
         return;
     copy(j, "account", a.account, sizeof a.account);
+    copy(j, "person", a.person, sizeof a.person);
     copy(j, "key", a.key, sizeof a.key);
     copy(j, "action", a.action, sizeof a.action);
     copy(j, "target", a.target, sizeof a.target);
@@ -216,6 +217,7 @@ void cg_audit_note(struct cg_core *c, const struct cg_audit *given, cg_audit_don
     struct cg_jsonw *w = cg_record_begin(audit.record, CG_REC_LIFECYCLE, CG_SRC_SERVER, NULL);
     cg_jsonw_kstr(w, "event", "audit");
     cg_jsonw_kstr(w, "account", a.account);
+    cg_jsonw_kstr(w, "person", a.person);
     cg_jsonw_kstr(w, "key", a.key);
     cg_jsonw_kstr(w, "action", a.action);
     cg_jsonw_kstr(w, "target", a.target);

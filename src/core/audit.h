@@ -11,9 +11,10 @@ enum { CG_AUDIT_KEPT = 4096 }; /* in memory, for the API; all are on disk */
 struct cg_audit {
     uint64_t seq;
     int64_t wall;
-    char account[CG_ID_TEXT], key[CG_ID_TEXT];
-    char action[80];  /* "DELETE /v1/sandboxes/{id}" */
-    char target[128]; /* the path that was asked for */
+    char account[CG_ID_TEXT];                 /* whose thing was changed: a person, or a team */
+    char person[CG_ID_TEXT], key[CG_ID_TEXT]; /* who did it */
+    char action[80];                          /* "DELETE /v1/sandboxes/{id}" */
+    char target[128];                         /* the path that was asked for */
     char ip[48], request[24];
     int status;
 };

@@ -217,6 +217,17 @@ static bool read_word(struct file *f, yaml_node_t *n, const char *off, const cha
     return *out || cg_streq(word, off) || bad(f, n, text);
 }
 
+static bool read_signup(struct file *f, yaml_node_t *n, enum cg_signup *out)
+{
+    static const char *const words[] = {"closed", "invited", "open"};
+    for (unsigned i = 0; i < CG_COUNT(words); i++)
+        if (cg_streq(scalar(n), words[i])) {
+            *out = (enum cg_signup)i;
+            return true;
+        }
+    return bad(f, n, "closed, invited or open is needed");
+}
+
 /* providers.NAME: a map of texts. */
 static bool read_provider(struct file *f, const char *name, yaml_node_t *at, yaml_node_t *map,
                           struct cg_options *o)
@@ -396,7 +407,7 @@ static bool read_key(struct file *f, const char *section, const char *key, yaml_
     if (strcmp(full, "golden.snapshots") == 0)
         return read_word(f, value, "on", "off", &o->golden_off);
     if (strcmp(full, "accounts.signup") == 0)
-        return read_word(f, value, "closed", "open", &o->signup_open);
+        return read_signup(f, value, &o->signup);
     if (strcmp(full, "pause.wake") == 0)
         return read_word(f, value, "on", "off", &o->stay_asleep);
     if (strcmp(full, "pause.snapshot") == 0)

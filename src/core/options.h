@@ -6,6 +6,9 @@
 #include "egress/policy.h"
 #include "gateway/gateway.h"
 
+/* Who may make an account: nobody, who has an invitation into a team, anybody. */
+enum cg_signup { CG_SIGNUP_CLOSED, CG_SIGNUP_INVITED, CG_SIGNUP_OPEN };
+
 struct cg_options {
     char *state_dir; /* absolute */
     char *run_dir;
@@ -32,7 +35,7 @@ struct cg_options {
     bool golden_off;            /* every sandbox boots */
     bool stay_asleep;           /* an idle one is not woken by use */
     bool pause_unsaved;         /* no snapshot at a pause */
-    bool signup_open;           /* anybody who reaches the server may make an account */
+    enum cg_signup signup;
     struct cg_gateway_provider providers[CG_GATEWAY_PROVIDERS]; /* of models */
     size_t nproviders;
     bool llm_strict;       /* budgets hold a whole reply at once, not a quantum at a time */

@@ -8,6 +8,7 @@
 #include "core/network.h"
 #include "core/rates.h"
 #include "core/scores.h"
+#include "core/teams.h"
 #include "jail/jail.h"
 
 static const char *const init_names[] = {"none", "pending", "running", "ok", "failed"};
@@ -152,6 +153,8 @@ static void write_members(struct cg_sandbox *sb, struct cg_jsonw *w)
     cg_jsonw_kstr(w, "id", sb->id);
     if (s->name)
         cg_jsonw_kstr(w, "name", s->name);
+    if (cg_team_is(sb->account))
+        cg_jsonw_kstr(w, "team", sb->account);
     cg_jsonw_kstr(w, "status", cg_status_name(sb->status));
     cg_jsonw_kstrn(w, "template", s->template_name, strcspn(s->template_name, "+"));
     write_agents(s, w);

@@ -337,6 +337,22 @@ bool cg_core_secret_delete(struct cg_core *c, const char *account, const char *n
     return true;
 }
 
+void cg_core_secrets_forget(struct cg_core *c, const char *account)
+{
+    for (;;) { /* the map may not be walked while it changes */
+        const struct secret *s = NULL;
+        size_t at = 0;
+        const char *key;
+        void *value;
+        while (!s && cg_map_next(&table, &at, &key, &value))
+            s = cg_streq(((const struct secret *)value)->account, account) ? value : NULL;
+        if (!s)
+            return;
+        CG_OWN(cg_drop_free) char *name = cg_strdup(s->name);
+        (void)!cg_core_secret_delete(c, account, name, NULL, NULL, NULL);
+    }
+}
+
 static void write_time(struct cg_jsonw *w, const char *key, int64_t wall)
 {
     char text[CG_TIME_TEXT];

@@ -18,6 +18,8 @@ CG_MUST_USE bool cg_core_secret_set(struct cg_core *c, const char *account, cons
                                     cg_store_done *done, void *ctx, struct cg_err *e);
 CG_MUST_USE bool cg_core_secret_delete(struct cg_core *c, const char *account, const char *name,
                                        cg_store_done *done, void *ctx, struct cg_err *e);
+/* All of an account. */
+void cg_core_secrets_forget(struct cg_core *c, const char *account);
 /* Names, hosts, times, as an array of objects. */
 void cg_core_secrets_write(struct cg_core *c, const char *account, struct cg_jsonw *w);
 /* One as an object; null when there is none. */

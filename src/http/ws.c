@@ -70,8 +70,8 @@ static void on_message(wslay_event_context_ptr w, const struct wslay_event_on_ms
 {
     struct cg_ws *ws = user;
     (void)w;
-    if (ws->gone || wslay_is_ctrl_frame(arg->opcode))
-        return;
+    if (ws->gone || ws->conn->ws_closing || wslay_is_ctrl_frame(arg->opcode))
+        return; /* what comes after our closing frame is nothing to anybody */
     ws->ops.on_message(ws->ctx, ws, arg->opcode == WSLAY_TEXT_FRAME,
                        (struct cg_slice){(const char *)arg->msg, arg->msg_length});
 }

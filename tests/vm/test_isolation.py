@@ -48,8 +48,22 @@ class World:
         self.session = self.ask(self.alice, "GET", "/v1/account/sessions")[0]["id"]
         self.ask(self.alice, "PUT", "/v1/secrets/THEIRS", {"value": "a-secret-of-alice", "hosts": ["api.example.com"]})
         self.objects = {"id": self.box, "snapshot": self.snapshot, "key": self.key, "session": self.session, "name": "THEIRS"}
+        self.make_team()
         self.objects.update(self.make_alert(), rule=self.ask(self.alice, "GET", "/v1/alerts/rules")[0]["id"])
         self.mine = {**self.objects, "agent_session": self.agent_session}
+
+    def make_team(self):
+        """Alice owns a team with a sandbox; Carol views, Dave works, Erin manages."""
+        self.team = self.ask(self.alice, "POST", "/v1/teams", {"name": "Wonderland"})["id"]
+        self.role = {"owner": self.alice}
+        for role, name in (("viewer", "carol"), ("member", "dave"), ("admin", "erin")):
+            self.role[role] = self.signup(name)
+            code = self.ask(self.alice, "POST", f"/v1/teams/{self.team}/members", {"email": f"{name}@example.org", "role": role})["code"]
+            self.ask(self.role[role], "POST", "/v1/teams/join", {"code": code})
+        waiting = self.ask(self.alice, "POST", f"/v1/teams/{self.team}/members", {"email": "nobody@example.org"})["id"]
+        self.objects.update(team=self.team, invitation=waiting, member=self.ask(self.role["viewer"], "GET", "/v1/account")["id"])
+        self.team_box = self.ask(self.role["member"], "POST", "/v1/sandboxes",
+                                 {"template": "minimal", "memory_mb": 256, "disk_gb": 1, "team": self.team})["id"]
 
     def make_alert(self):
         """A sandbox that fails is one, and is told."""
@@ -103,7 +117,8 @@ class World:
             [s["id"] for s in self.ask(self.alice, "GET", "/v1/account/sessions")],
             [(s["name"], s["hosts"], s["updated_at"]) for s in self.ask(self.alice, "GET", "/v1/secrets")],
             self.ask(self.alice, "GET", "/v1/alerts"), self.ask(self.alice, "GET", "/v1/alerts/rules"),
-            self.ask(self.alice, "GET", "/v1/notifications"), self.ask(self.alice, "GET", "/v1/account/budget"),
+            self.ask(self.alice, "GET", "/v1/notifications"), self.ask(self.alice, "GET", f"/v1/teams/{self.team}"),
+            [b["status"] for b in self.ask(self.alice, "GET", f"/v1/sandboxes?team={self.team}")], self.ask(self.alice, "GET", "/v1/account/budget"),
             [(p["port"], p["protected"]) for p in self.ask(self.alice, "GET", f"/v1/sandboxes/{self.box}/ports")],
         )
 
@@ -114,6 +129,7 @@ def world():
         made = World(server)
         yield made
         made.call(made.alice, "DELETE", f"/v1/sandboxes/{made.box}")
+        made.call(made.alice, "DELETE", f"/v1/sandboxes/{made.team_box}")
 
 
 def filled(path, objects):
@@ -159,9 +175,12 @@ def test_lists_and_streams_of_another_account_are_empty_of_it(world):
         if method != "GET" or "{" in path or path in ("/v1/events/stream", "/v1/audit") or operation.get("security") == []:
             continue
         answer = world.call(world.bob, "GET", path)
-        for word in (*world.mine.values(), "alice@example.org", "a-secret-of-alice"):
+        for word in (*world.mine.values(), world.team_box, "alice@example.org", "a-secret-of-alice"):
             assert word not in answer.text, (path, word)
-    assert world.call(world.bob, "GET", f"/v1/events/stream?sandbox_id={world.box}").status_code == 404
+        if not path.startswith(("/v1/teams", "/v1/account", "/v1/prices", "/v1/templates", "/v1/agents", "/metrics")):
+            assert world.call(world.bob, "GET", f"{path}?team={world.team}").status_code == 404, path
+    for box in (world.box, world.team_box):
+        assert world.call(world.bob, "GET", f"/v1/events/stream?sandbox_id={box}").status_code == 404
 
 
 def test_another_accounts_objects_are_no_ingredients(world):
@@ -209,3 +228,101 @@ def test_a_sandbox_key_reaches_no_account(world):
         answer = world.call(key, method, filled(path, world.mine), **bodies(operation)[-1])
         assert answer.status_code == 403, (method, path, answer.text)
     assert json.loads(world.call(key, "GET", f"/v1/sandboxes/{world.box}").text)["id"] == world.box
+
+
+# --- teams ---
+
+RANK = ["viewer", "member", "admin", "owner"]
+MANAGED = ("/v1/secrets", "/v1/account/budget", "/v1/alerts/rules/", "/v1/notifications/config", "/v1/notifications/test", "/v1/teams/", "/v1/audit",
+           "/v1/billing/")
+
+
+def least_role(method, path, operation):
+    """What the documentation says of roles, apart from the table in the server; None: the route is about the person."""
+    if path.startswith("/v1/teams/{team}/leave") or (path.startswith("/v1/account/") and path != "/v1/account/budget"):
+        return None
+    if (method, path) == ("DELETE", "/v1/teams/{team}"):
+        return "owner"
+    if path.startswith(("/v1/secrets", "/v1/account/budget", "/v1/notifications/config", "/v1/audit")):
+        return "admin"
+    if method == "GET":
+        return "member" if "101" in map(str, operation["responses"]) else "viewer"
+    return "admin" if path.startswith(MANAGED) else "member"
+
+
+def team_routes(world):
+    """Routes that name the team or an object of it, and what an account has, asked for the team."""
+    objects = {**world.mine, "id": world.team_box}
+    for method, path, operation in ROUTES:
+        names = set(re.findall(r"{(\w+)}", path)) - set(FREE)
+        least = least_role(method, path, operation)
+        of_an_account = path.startswith(("/v1/secrets", "/v1/account/budget", "/v1/notifications", "/v1/alerts", "/v1/audit", "/v1/billing"))
+        if least and (names <= {"id", "team", "member", "invitation"} and names or of_an_account):
+            yield method, filled(path, objects) + ("?" if of_an_account else "?path=/workspace/f&") + f"team={world.team}", operation, least
+
+
+def test_a_role_too_small_is_refused_on_every_route_of_a_team(world):
+    before = world.state()
+    walked = {role: 0 for role in RANK}
+    for method, path, operation, least in team_routes(world):
+        for role in RANK[:RANK.index(least)]:
+            answer = world.call(world.role[role], method, path, **bodies(operation)[-1])
+            assert answer.status_code == 403 and answer.json()["reason"]["code"] == "policy_denied", (role, method, path, answer.status_code, answer.text)
+            walked[role] += 1
+    assert walked["viewer"] >= 45 and walked["member"] >= 12 and walked["admin"] >= 1, walked
+    assert world.state() == before
+
+
+def test_members_work_in_the_teams_sandboxes_and_viewers_look(world):
+    box = f"/v1/sandboxes/{world.team_box}"
+    told = world.ask(world.role["member"], "POST", box + "/exec", {"command": "echo of the team > /workspace/t; cat /workspace/t"})
+    assert told["output"] == "of the team\n"
+    for role in RANK:
+        listed = [b["id"] for b in world.ask(world.role[role], "GET", "/v1/sandboxes")]
+        assert world.team_box in listed and (world.box in listed) == (role == "owner")
+        assert world.ask(world.role[role], "GET", box)["team"] == world.team
+        assert world.call(world.role[role], "GET", box + "/files/content?path=/workspace/t").text == "of the team\n"
+        assert [b["id"] for b in world.ask(world.role[role], "GET", f"/v1/sandboxes?team={world.team}")] == [world.team_box]
+    mine = world.ask(world.role["member"], "POST", box + "/snapshots", {"name": "team's"})["id"]
+    assert world.ask(world.role["viewer"], "GET", f"/v1/snapshots/{mine}")["id"] == mine
+    assert world.call(world.role["viewer"], "DELETE", f"/v1/snapshots/{mine}").status_code == 403
+    # what is the team's is no ingredient of a person's, nor the other way round
+    assert world.call(world.role["member"], "POST", "/v1/sandboxes", json={"template": "minimal", "snapshot_id": mine}).status_code == 404
+    assert world.call(world.alice, "POST", f"/v1/snapshots/{world.snapshot}/restore", json={"target_sandbox_id": world.team_box}).status_code == 404
+    assert world.call(world.role["viewer"], "POST", "/v1/sandboxes", json={"template": "minimal", "team": world.team}).status_code == 403
+    assert world.call(world.bob, "POST", "/v1/sandboxes", json={"template": "minimal", "team": world.team}).status_code == 404
+    claim = {"type": "tool_call", "timestamp": "2026-01-01T00:00:00Z", "sandbox_id": world.team_box}
+    assert world.call(world.role["viewer"], "POST", "/v1/events/ingest", json={"events": [claim]}).json()["accepted"] == 0
+    assert world.call(world.alice, "DELETE", f"/v1/teams/{world.team}").status_code == 409
+    world.ask(world.role["member"], "DELETE", f"/v1/snapshots/{mine}")
+
+
+def test_who_is_removed_loses_what_is_open(world):
+    """A terminal and a stream of events end with the membership, and a shell that goes on typing is not heard."""
+    dave = world.role["member"]
+    member = f"/v1/teams/{world.team}/members/dave@example.org"
+
+    async def go():
+        ticket = world.ask(dave, "POST", "/v1/auth/socket-ticket")["ticket"]
+        url = world.server.url.replace("http", "ws") + f"/v1/sandboxes/{world.team_box}/terminal?token={ticket}"
+        async with websockets.connect(url, subprotocols=["terminal"]) as shell:
+            await shell.send(json.dumps({"type": "input", "data": "echo here-$((1+1))\n"}))
+            seen = ""
+            while "here-2" not in seen:
+                seen += json.loads(await shell.recv()).get("data", "")
+            with httpx.stream("GET", world.server.url + f"/v1/events/stream?sandbox_id={world.team_box}", timeout=60,
+                              headers={"Authorization": f"Bearer {dave}"}) as stream:
+                assert stream.status_code == 200
+                world.ask(world.role["admin"], "PATCH", member, {"role": "viewer"})
+                for _ in stream.iter_raw():
+                    pass  # it ends
+            with pytest.raises(websockets.ConnectionClosed) as closed:
+                while True:
+                    await shell.recv()
+            assert closed.value.rcvd.code == 1008
+
+    asyncio.run(asyncio.wait_for(go(), 240))
+    assert world.call(dave, "POST", f"/v1/sandboxes/{world.team_box}/exec", json={"command": "true"}).status_code == 403
+    world.ask(world.role["admin"], "DELETE", member)
+    assert world.call(dave, "GET", f"/v1/sandboxes/{world.team_box}").status_code == 404
+    assert world.team_box not in world.call(dave, "GET", "/v1/sandboxes").text

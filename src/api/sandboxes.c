@@ -54,6 +54,52 @@ static bool refuse_unbuilt(struct op *op, const struct cg_json *b)
     return true;
 }
 
+/* Members that a create request may have. One that is left over by a misspelling, or by another
+ * version, would else be a limit that nobody keeps. */
+static const char *const known[] = {
+    "template",   "cpus",        "memory_mb",     "disk_gb",       "timeout",     "network_mode",
+    "network",    "allowlist",   "denylist",      "env",           "name",        "repo",
+    "repo_token", "repo_branch", "repo_commit",   "repo_subdir",   "init_script", "defer_init",
+    "budget",     "budget_usd",  "budget_tokens", "budget_action", "secrets",     "agents",
+    "packages",   "snapshot_id", "from_snapshot", "config",        "persona_id",  "harness_id"};
+
+static bool is_known(struct cg_slice name)
+{
+    for (size_t i = 0; i < CG_COUNT(known); i++)
+        if (cg_slice_eq(name, known[i]))
+            return true;
+    return false;
+}
+
+/* The known name with the longest common begin, or NULL when that is no hint. */
+static const char *like(struct cg_slice name)
+{
+    const char *best = NULL;
+    size_t most = 2;
+    for (size_t i = 0; i < CG_COUNT(known); i++) {
+        size_t n = 0;
+        while (n < name.n && known[i][n] && name.p[n] == known[i][n])
+            n++;
+        if (n > most) {
+            most = n;
+            best = known[i];
+        }
+    }
+    return best;
+}
+
+static bool known_only(const struct cg_json *b, struct cg_err *e)
+{
+    for (const struct cg_json *m = b->child; m; m = m->next) {
+        if (m->type == CG_JSON_NULL || is_known(m->key))
+            continue;
+        const char *hint = like(m->key);
+        return cg_fail(e, CG_INVALID, "unknown member \"%.*s\"%s%s%s", (int)CG_MIN(m->key.n, 64),
+                       m->key.p, hint ? ": did you mean " : "", hint ? hint : "", hint ? "?" : "");
+    }
+    return true;
+}
+
 /* https://user:token@host/… in parts: the credentials go the way of repo_token, not into argv. */
 static void split_credentials(struct cg_spec *s, char **token)
 {
@@ -192,8 +238,9 @@ static bool read_spec(struct op *op, const struct cg_json *b, struct cg_spec *s,
     const struct cg_options *o = &op->api->core->options;
     const char *template_name = NULL;
     int64_t cpus = 0, memory = 0, disk = 0;
-    if (!body_str(b, "template", &template_name, e) || !body_int(b, "cpus", 0, 8, &cpus, e) ||
-        !body_int(b, "memory_mb", 0, 8192, &memory, e) || !body_int(b, "disk_gb", 0, 50, &disk, e))
+    if (!known_only(b, e) || !body_str(b, "template", &template_name, e) ||
+        !body_int(b, "cpus", 0, 8, &cpus, e) || !body_int(b, "memory_mb", 0, 8192, &memory, e) ||
+        !body_int(b, "disk_gb", 0, 50, &disk, e))
         return false;
     const struct cg_snapshot *from = NULL;
     if (!read_snapshot(op, b, &from, e))

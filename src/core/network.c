@@ -36,6 +36,13 @@ static bool is_texts(const struct cg_json *list, const char *name, struct cg_err
     return fine || cg_fail(e, CG_INVALID, "%s must be a list of texts", name);
 }
 
+/* ... or nothing. */
+static bool is_text(const struct cg_json *v)
+{
+    return !v || v->type == CG_JSON_NULL ||
+           (v->type == CG_JSON_STR && strlen(v->str.p) == v->str.n);
+}
+
 static bool holds(const struct cg_json *list, const struct cg_json *text)
 {
     for (const struct cg_json *v = list ? list->child : NULL; v; v = v->next)
@@ -60,38 +67,6 @@ static void put_list(const char *name, const struct cg_json *list, const struct 
 
 /* --- wishes and changes --- */
 
-bool cg_network_wish(const struct cg_json *body, char **out, struct cg_err *e)
-{
-    static const struct cg_json *const nothing[2] = {NULL, NULL};
-    const struct cg_json *allow = cg_json_get(body, "allowlist");
-    const struct cg_json *deny = cg_json_get(body, "denylist");
-    const struct cg_json *asked = cg_json_get(body, "network_mode");
-    const char *mode = cg_json_str(body, "network_mode");
-    CG_OWN(cg_drop_buf) struct cg_buf b;
-    struct cg_jsonw w;
-    cg_buf_init(&b, TEXT_MAX);
-    if (asked && asked->type != CG_JSON_NULL && asked->type != CG_JSON_STR)
-        return cg_fail(e, CG_INVALID, "network_mode must be a text");
-    if (!is_texts(allow, "allowlist", e) || !is_texts(deny, "denylist", e))
-        return false;
-    bool listed = allow && allow->count > 0;
-    if (!mode || !mode[0])
-        mode = listed ? "allowlist" : "full";
-    if (cg_streq(mode, "allowlist") && !listed)
-        return cg_fail(e, CG_INVALID,
-                       "network_mode allowlist needs an allowlist: names, *.names, "
-                       "networks, or registries");
-    if (listed && !cg_streq(mode, "allowlist"))
-        return cg_fail(e, CG_INVALID, "an allowlist is of no use with network_mode %.20s", mode);
-    cg_jsonw_init(&w, &b);
-    cg_jsonw_obj(&w);
-    cg_jsonw_kstr(&w, "mode", mode);
-    put_list("allow", allow, NULL, nothing, &w);
-    put_list("deny", deny, NULL, nothing, &w);
-    cg_jsonw_obj_end(&w);
-    return check(&b, out, e) || cg_wrap(e, "network");
-}
-
 static bool known_members(const struct cg_json *o, const char *const *names, struct cg_err *e)
 {
     for (const struct cg_json *m = o ? o->child : NULL; m; m = m->next) {
@@ -103,6 +78,72 @@ static bool known_members(const struct cg_json *o, const char *const *names, str
                            m->key.p);
     }
     return true;
+}
+
+/* What of a create request is about the network, in either of its forms, and its names there. */
+struct wish {
+    const struct cg_json *mode, *allow, *deny;
+    const char *const *names;
+};
+
+/* "network" as GET and PATCH have it, or only the mode; else the three members of a sandbox. */
+static bool read_wish(const struct cg_json *body, struct wish *w, struct cg_err *e)
+{
+    static const char *const flat[] = {"network_mode", "allowlist", "denylist"};
+    static const char *const deep[] = {"network.mode", "network.allow", "network.deny"};
+    static const char *const members[] = {"mode", "allow", "deny", NULL};
+    const struct cg_json *whole = cg_json_get(body, "network");
+    *w = (struct wish){cg_json_get(body, flat[0]), cg_json_get(body, flat[1]),
+                       cg_json_get(body, flat[2]), flat};
+    if (!whole || whole->type == CG_JSON_NULL)
+        return true;
+    for (size_t i = 0; i < CG_COUNT(flat); i++) {
+        const struct cg_json *m = cg_json_get(body, flat[i]);
+        if (m && m->type != CG_JSON_NULL)
+            return cg_fail(e, CG_INVALID, "network and %s say the same thing: leave one out",
+                           flat[i]);
+    }
+    *w = (struct wish){whole, NULL, NULL, deep};
+    if (whole->type == CG_JSON_STR)
+        return true;
+    if (whole->type != CG_JSON_OBJ)
+        return cg_fail(e, CG_INVALID,
+                       "network must be a mode, or an object with mode, allow, deny");
+    *w = (struct wish){cg_json_get(whole, "mode"), cg_json_get(whole, "allow"),
+                       cg_json_get(whole, "deny"), deep};
+    return known_members(whole, members, e) || cg_wrap(e, "network");
+}
+
+bool cg_network_wish(const struct cg_json *body, char **out, struct cg_err *e)
+{
+    static const struct cg_json *const nothing[2] = {NULL, NULL};
+    struct wish wish;
+    CG_OWN(cg_drop_buf) struct cg_buf b;
+    struct cg_jsonw w;
+    cg_buf_init(&b, TEXT_MAX);
+    if (!read_wish(body, &wish, e))
+        return false;
+    if (!is_text(wish.mode))
+        return cg_fail(e, CG_INVALID, "%s must be a text", wish.names[0]);
+    if (!is_texts(wish.allow, wish.names[1], e) || !is_texts(wish.deny, wish.names[2], e))
+        return false;
+    const char *mode = wish.mode && wish.mode->type == CG_JSON_STR ? wish.mode->str.p : "";
+    bool listed = wish.allow && wish.allow->count > 0;
+    if (!mode[0])
+        mode = listed ? "allowlist" : "full";
+    if (cg_streq(mode, "allowlist") && !listed)
+        return cg_fail(e, CG_INVALID,
+                       "network_mode allowlist needs an allowlist: names, *.names, "
+                       "networks, or registries");
+    if (listed && !cg_streq(mode, "allowlist"))
+        return cg_fail(e, CG_INVALID, "an allowlist is of no use with network_mode %.20s", mode);
+    cg_jsonw_init(&w, &b);
+    cg_jsonw_obj(&w);
+    cg_jsonw_kstr(&w, "mode", mode);
+    put_list("allow", wish.allow, NULL, nothing, &w);
+    put_list("deny", wish.deny, NULL, nothing, &w);
+    cg_jsonw_obj_end(&w);
+    return check(&b, out, e) || cg_wrap(e, "network");
 }
 
 bool cg_network_change(const char *now, const struct cg_json *change, char **out, struct cg_err *e)

@@ -8,8 +8,8 @@
 #include "base/jsonw.h"
 #include "core/core.h"
 
-/* What a create request wants ("network_mode", "allowlist", "denylist"), checked, as an object with
- * mode, allow and deny; *out is the caller's. */
+/* What a create request wants, checked, as an object with mode, allow and deny; *out is the
+ * caller's. It says "network_mode", "allowlist", "denylist", or "network": that object or a mode. */
 CG_MUST_USE bool cg_network_wish(const struct cg_json *body, char **out, struct cg_err *e);
 /* What is left after a change: "mode" and "allow"/"deny" replace; "add": {"allow", "deny"} and
  * "remove" change single rules. `now` is an object as above. */

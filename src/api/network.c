@@ -3,8 +3,10 @@
 #include "core/network.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "api/api.h"
+#include "core/registries.h"
 #include "egress/lists.h"
 
 enum { BODY_MAX = 512 * 1024 };
@@ -23,7 +25,8 @@ static void write_texts(struct cg_jsonw *w, const char *key, const struct cg_jso
 static void reply(struct op *op)
 {
     const struct cg_egress_policy *p = &op->api->core->options.network;
-    const char *registries = op->api->core->options.registries;
+    CG_OWN(cg_drop_free)
+    char *registries = cg_registries_of(op->api->core, op->sb->spec.template_name);
     struct cg_jsonw *w = op_json(op);
     const char *text = op->sb->spec.network_json;
     CG_OWN(cg_drop_json)
@@ -42,7 +45,7 @@ static void reply(struct op *op)
     }
     cg_jsonw_arr_end(w);
     cg_jsonw_key(w, "registries");
-    cg_jsonw_raw(w, registries ? registries : "[]", registries ? strlen(registries) : 2);
+    cg_jsonw_raw(w, registries, strlen(registries));
     cg_jsonw_obj_end(w);
     op_send_json(op, 200);
 }
@@ -103,7 +106,7 @@ static void change(struct op *op, const struct cg_json *body)
     cg_jsonw_init(&w, &b);
     cg_jsonw_obj(&w);
     cg_jsonw_kstr(&w, "kind", "network");
-    cg_network_write_rules(op->api->core, rules, &w);
+    cg_network_write_rules(op->sb, rules, &w);
     cg_jsonw_obj_end(&w);
     op->call.on_close = on_changed;
     op_outlive(op); /* what the warden took must be kept */

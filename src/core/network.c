@@ -6,6 +6,7 @@
 #include "base/fs.h"
 #include "core/creation.h"
 #include "core/models.h"
+#include "core/registries.h"
 #include "egress/lists.h"
 
 enum { TEXT_MAX = 128 * 1024 };
@@ -224,8 +225,10 @@ void cg_network_write_members(const struct cg_sandbox *sb, struct cg_jsonw *w)
     }
 }
 
-void cg_network_write_rules(const struct cg_core *c, const char *rules, struct cg_jsonw *w)
+void cg_network_write_rules(const struct cg_sandbox *sb, const char *rules, struct cg_jsonw *w)
 {
+    CG_OWN(cg_drop_free)
+    char *registries = cg_registries_of(sb->core, sb->spec.template_name);
     CG_OWN(cg_drop_json) struct cg_json *o = rules_of(rules);
     cg_jsonw_key(w, "rules");
     cg_jsonw_obj(w);
@@ -233,10 +236,8 @@ void cg_network_write_rules(const struct cg_core *c, const char *rules, struct c
         cg_jsonw_keyn(w, m->key.p, m->key.n);
         cg_jsonw_value(w, m);
     }
-    if (c->options.registries) {
-        cg_jsonw_key(w, "registries");
-        cg_jsonw_raw(w, c->options.registries, strlen(c->options.registries));
-    }
+    cg_jsonw_key(w, "registries");
+    cg_jsonw_raw(w, registries, strlen(registries));
     cg_jsonw_obj_end(w);
 }
 
@@ -262,7 +263,7 @@ void cg_network_write_config(const struct cg_sandbox *sb, struct cg_jsonw *w)
     cg_creation_write_hosts(p, w);
     write_numbers("resolvers", p->resolvers, p->nresolvers, w);
     cg_models_write_refused(sb->core, w);
-    cg_network_write_rules(sb->core, sb->spec.network_json, w);
+    cg_network_write_rules(sb, sb->spec.network_json, w);
     cg_jsonw_obj_end(w);
 }
 

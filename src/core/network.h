@@ -9,7 +9,8 @@
 #include "core/core.h"
 
 /* What a create request wants, checked, as an object with mode, allow and deny; *out is the
- * caller's. It says "network_mode", "allowlist", "denylist", or "network": that object or a mode. */
+ * caller's. It says "network_mode", "allowlist", "denylist", or "network": that object or a mode.
+ */
 CG_MUST_USE bool cg_network_wish(const struct cg_json *body, char **out, struct cg_err *e);
 /* What is left after a change: "mode" and "allow"/"deny" replace; "add": {"allow", "deny"} and
  * "remove" change single rules. `now` is an object as above. */
@@ -23,7 +24,7 @@ void cg_network_write_members(const struct cg_sandbox *sb, struct cg_jsonw *w);
 /* The member "network" of config.json. */
 void cg_network_write_config(const struct cg_sandbox *sb, struct cg_jsonw *w);
 /* The member "rules" for a warden, as lists.h has it. */
-void cg_network_write_rules(const struct cg_core *c, const char *rules, struct cg_jsonw *w);
+void cg_network_write_rules(const struct cg_sandbox *sb, const char *rules, struct cg_jsonw *w);
 
 /* This machine's resolvers, when the operator named none. */
 void cg_network_resolvers(struct cg_egress_policy *p);

@@ -11,6 +11,7 @@
 
 #include "base/fs.h"
 #include "base/log.h"
+#include "core/hostca.h"
 #include "core/network.h"
 #include "core/registries.h"
 #include "trust/trust.h"
@@ -283,6 +284,7 @@ static bool unknown_key(struct file *f, yaml_node_t *at, const char *section)
                                         "network.hosts",
                                         "network.resolvers",
                                         "network.ca_file",
+                                        "network.guest_ca",
                                         "trust.rules",
                                         "previews.listen",
                                         "previews.requests_per_minute",
@@ -390,9 +392,10 @@ static bool read_key(struct file *f, const char *section, const char *key, yaml_
         return read_notify(f, key, at, value, o);
     if (strcmp(full, "trust.rules") == 0)
         return read_rules(f, value, o);
-    char **text = strcmp(full, "previews.url") == 0      ? &o->preview_url
-                  : strcmp(full, "previews.listen") == 0 ? &o->preview_listen
-                                                         : NULL;
+    char **text = strcmp(full, "previews.url") == 0       ? &o->preview_url
+                  : strcmp(full, "previews.listen") == 0  ? &o->preview_listen
+                  : strcmp(full, "network.guest_ca") == 0 ? &o->guest_ca
+                                                          : NULL;
     if (text && scalar(value)) {
         free(*text);
         *text = cg_strdup(scalar(value));
@@ -544,6 +547,8 @@ bool cg_options_read(int argc, char **argv, struct cg_options *o, struct cg_err 
         return false;
     if (o->config_file && !read_file(o->config_file, o, e))
         return false;
+    if (!cg_hostca_read(o->guest_ca, o->ca_pem, &o->guest_ca_pem, e))
+        return false;
     add_aliases(&o->network);
     cg_network_resolvers(&o->network);
     o->registries = cg_registries_read();
@@ -572,6 +577,8 @@ void cg_options_finish(struct cg_options *o)
     free(o->smtp_password);
     free(o->mail_from);
     free(o->ca_pem);
+    free(o->guest_ca);
+    free(o->guest_ca_pem);
     free(o->preview_url);
     free(o->preview_listen);
     free(o->registries);

@@ -53,6 +53,8 @@ struct cg_options {
     char *prices_file;           /* NULL: the one that is installed */
     char *registries;            /* of this machine, a JSON array of rules, or NULL */
     char *ca_pem;                /* certificates trusted beside this machine's, or NULL */
+    char *guest_ca;              /* network.guest_ca, or NULL */
+    char *guest_ca_pem;          /* what guests trust beside their distribution's, or NULL */
     uint64_t record_quota_bytes; /* 0: the record's default */
 };
 

@@ -8,94 +8,11 @@
 #include "base/fs.h"
 #include "base/json.h"
 #include "base/jsonw.h"
+#include "core/core.h"
 #include "egress/policy.h"
+#include "egress/registries.h"
 
-enum { FILE_MAX = 256 * 1024, HOSTS_MAX = 32 * 1024, HOSTS = 64, WAIT_MS = 5000 };
-
-/* --- URLs --- */
-
-static void add_rule(const char *rule, struct cg_buf *out)
-{
-    unsigned n = 0;
-    for (size_t at = 0; at < out->n; at += strlen(out->p + at) + 1, n++)
-        if (strcmp(out->p + at, rule) == 0)
-            return;
-    if (n < HOSTS)
-        cg_buf_add(out, rule, strlen(rule) + 1);
-}
-
-/* What stands behind "://": "user:password@host:port/path". */
-static void add_url(const char *rest, bool tls, struct cg_buf *out)
-{
-    char authority[300];
-    char name[CG_EGRESS_NAME];
-    char rule[CG_EGRESS_PATTERN_TEXT];
-    struct cg_egress_pattern pattern;
-    size_t n = strcspn(rest, "/ \t\r\n\"',;|]?#");
-    if (n >= sizeof authority)
-        return;
-    memcpy(authority, rest, n);
-    authority[n] = '\0';
-    char *host = strrchr(authority, '@');
-    host = host ? host + 1 : authority;
-    char *port = strchr(host, ':');
-    if (port)
-        *port++ = '\0';
-    if (!cg_egress_name_parse(host, name))
-        return;
-    cg_snprintf(rule, sizeof rule, "%s:%s", name, port ? port : tls ? "443" : "80");
-    if (cg_egress_pattern_parse(rule, &pattern, NULL))
-        add_rule(rule, out);
-}
-
-void cg_registries_scan(const char *text, const char *word, struct cg_buf *out)
-{
-    CG_OWN(cg_drop_free) char *copy = cg_strdup(text);
-    char *save = NULL;
-    for (char *line = strtok_r(copy, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
-        line += strspn(line, " \t");
-        if (strchr("#;", line[0]) || !strstr(line, word))
-            continue;
-        for (const char *p = line; (p = strstr(p, "://")) != NULL; p += 3) {
-            bool tls = p - line >= 5 && strncmp(p - 5, "https", 5) == 0;
-            bool plain = !tls && p - line >= 4 && strncmp(p - 4, "http", 4) == 0;
-            if (tls || plain)
-                add_url(p + 3, tls, out);
-        }
-    }
-}
-
-/* --- where they stand --- */
-
-static const struct source {
-    const char *manager;
-    const char *path; /* a pattern; "~" is the home directory */
-    const char *word;
-} sources[] = {
-    {"npm", "/etc/npmrc", "registry"},
-    {"npm", "/usr/etc/npmrc", "registry"},
-    {"npm", "/usr/local/etc/npmrc", "registry"},
-    {"npm", "~/.npmrc", "registry"},
-    {"pip", "/etc/pip.conf", "index-url"},
-    {"pip", "~/.pip/pip.conf", "index-url"},
-    {"pip", "~/.config/pip/pip.conf", "index-url"},
-    {"apt", "/etc/apt/sources.list", ""},
-    {"apt", "/etc/apt/sources.list.d/*.list", ""},
-    {"apt", "/etc/apt/sources.list.d/*.sources", "URIs"},
-    {"go", "~/.config/go/env", "GOPROXY"},
-    {"cargo", "~/.cargo/config.toml", ""},
-    {"cargo", "~/.cargo/config", ""},
-};
-
-static const struct variable {
-    const char *manager, *name;
-} variables[] = {
-    {"npm", "npm_config_registry"},
-    {"npm", "NPM_CONFIG_REGISTRY"},
-    {"pip", "PIP_INDEX_URL"},
-    {"pip", "PIP_EXTRA_INDEX_URL"},
-    {"go", "GOPROXY"},
-};
+enum { HOSTS_MAX = 32 * 1024, WAIT_MS = 5000 };
 
 /* A manager without configuration knows its own default. */
 static const struct question {
@@ -111,7 +28,7 @@ static const struct question {
     {"go", {"/bin/sh", "-c", "go env GOPROXY 2>/dev/null", NULL}},
 };
 
-static void read_files(const struct source *s, struct cg_buf *out)
+static void read_files(const struct cg_registries_source *s, struct cg_buf *out)
 {
     const char *home = getenv("HOME");
     if (s->path[0] == '~' && !home)
@@ -123,7 +40,7 @@ static void read_files(const struct source *s, struct cg_buf *out)
         return;
     for (size_t i = 0; i < found.gl_pathc; i++) {
         CG_OWN(cg_drop_free) char *text = NULL;
-        if (cg_fs_slurp(found.gl_pathv[i], FILE_MAX, &text, NULL, NULL))
+        if (cg_fs_slurp(found.gl_pathv[i], CG_REGISTRIES_FILE, &text, NULL, NULL))
             cg_registries_scan(text, s->word, out);
     }
     globfree(&found);
@@ -132,12 +49,14 @@ static void read_files(const struct source *s, struct cg_buf *out)
 static void read_manager(const char *manager, struct cg_buf *out)
 {
     size_t before = out->n;
-    for (size_t i = 0; i < CG_COUNT(sources); i++)
-        if (cg_streq(sources[i].manager, manager))
-            read_files(&sources[i], out);
-    for (size_t i = 0; i < CG_COUNT(variables); i++) {
-        const char *value = getenv(variables[i].name);
-        if (cg_streq(variables[i].manager, manager) && value)
+    for (size_t i = 0; i < CG_REGISTRIES_SOURCES; i++) {
+        const struct cg_registries_source *s = &cg_registries_sources[i];
+        if (cg_streq(s->manager, manager) && !s->fallback)
+            read_files(s, out);
+    }
+    for (size_t i = 0; i < CG_REGISTRIES_VARIABLES; i++) {
+        const char *value = getenv(cg_registries_variables[i].name);
+        if (cg_streq(cg_registries_variables[i].manager, manager) && value)
             cg_registries_scan(value, "", out);
     }
     for (size_t i = 0; i < CG_COUNT(questions) && out->n == before; i++) {
@@ -150,14 +69,13 @@ static void read_manager(const char *manager, struct cg_buf *out)
 
 char *cg_registries_read(void)
 {
-    static const char *const managers[] = {"npm", "pip", "apt", "go", "cargo"};
     CG_OWN(cg_drop_buf) struct cg_buf hosts;
     struct cg_buf b;
     struct cg_jsonw w;
     cg_buf_init(&hosts, HOSTS_MAX);
     cg_buf_init(&b, 2 * HOSTS_MAX);
-    for (size_t i = 0; i < CG_COUNT(managers); i++)
-        read_manager(managers[i], &hosts);
+    for (size_t i = 0; i < CG_REGISTRIES_MANAGERS; i++)
+        read_manager(cg_registries_managers[i], &hosts);
     cg_jsonw_init(&w, &b);
     cg_jsonw_arr(&w);
     for (size_t at = 0; at < hosts.n; at += strlen(hosts.p + at) + 1)
@@ -203,14 +121,14 @@ void cg_registries_export(void)
 {
     const char *home = getenv("HOME");
     for (size_t r = 0; r < CG_COUNT(registries); r++) {
-        for (size_t i = 0; i < CG_COUNT(sources) && !registry_of(&registries[r]); i++) {
-            const char *path = sources[i].path;
+        for (size_t i = 0; i < CG_REGISTRIES_SOURCES && !registry_of(&registries[r]); i++) {
+            const char *path = cg_registries_sources[i].path;
             CG_OWN(cg_drop_free) char *text = NULL;
             CG_OWN(cg_drop_free)
             char *file =
                 path[0] == '~' ? cg_format("%s%s", home ? home : "", path + 1) : cg_strdup(path);
-            if (!cg_streq(sources[i].manager, registries[r].manager) ||
-                !cg_fs_slurp(file, FILE_MAX, &text, NULL, NULL))
+            if (!cg_streq(cg_registries_sources[i].manager, registries[r].manager) ||
+                !cg_fs_slurp(file, CG_REGISTRIES_FILE, &text, NULL, NULL))
                 continue;
             CG_OWN(cg_drop_free) char *url = find_setting(text, registries[r].word);
             if (url)
@@ -226,4 +144,37 @@ void cg_registries_env(const struct cg_json *asked, struct cg_jsonw *w)
         if (url && !strchr(url, '@') && !cg_json_get(asked, registries[r].names[0]))
             cg_jsonw_kstr(w, registries[r].names[0], url);
     }
+}
+
+/* --- of a sandbox --- */
+
+char *cg_registries_of(const struct cg_core *c, const char *template_name)
+{
+    CG_OWN(cg_drop_free) char *plain = cg_strndup(template_name, strcspn(template_name, "+"));
+    CG_OWN(cg_drop_json)
+    struct cg_json *host = c->options.registries
+                               ? cg_json_parse(cg_slice_of(c->options.registries), NULL, NULL)
+                               : NULL;
+    struct cg_image image = {0};
+    struct cg_buf b;
+    struct cg_jsonw w;
+    cg_buf_init(&b, 4 * HOSTS_MAX);
+    cg_jsonw_init(&w, &b);
+    cg_jsonw_arr(&w);
+    for (const struct cg_json *v = host ? host->child : NULL; v; v = v->next)
+        cg_jsonw_value(&w, v);
+    struct cg_err gone = CG_ERR_INIT;
+    bool found = cg_image_resolve(&c->images, plain, &image, &gone);
+    const struct cg_strv *more = &image.template.registries;
+    for (size_t i = 0; found && i < CG_MIN(more->n, CG_REGISTRIES_HOSTS); i++) {
+        struct cg_egress_pattern rule;
+        bool doubled = false;
+        for (const struct cg_json *v = host ? host->child : NULL; v && !doubled; v = v->next)
+            doubled = v->type == CG_JSON_STR && cg_streq(v->str.p, more->v[i]);
+        if (!doubled && cg_egress_pattern_parse(more->v[i], &rule, NULL))
+            cg_jsonw_str(&w, more->v[i]);
+    }
+    cg_jsonw_arr_end(&w);
+    cg_image_finish(&image);
+    return cg_buf_take(&b);
 }

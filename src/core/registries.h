@@ -1,6 +1,6 @@
 /* The hosts that this machine's package managers get packages from, as their own configuration has
- * them: npm, pip, apt, Go, cargo. They are what "registries" in an allowlist stands for. Read once,
- * when the server starts. */
+ * them: npm, pip, apt, Go, cargo (egress/registries.h). With those of a sandbox's template they are
+ * what "registries" in an allowlist stands for. Read once, when the server starts. */
 #ifndef CG_CORE_REGISTRIES_H
 #define CG_CORE_REGISTRIES_H
 
@@ -18,8 +18,10 @@ struct cg_json;
 struct cg_jsonw;
 void cg_registries_env(const struct cg_json *asked, struct cg_jsonw *w);
 
-/* Adds the hosts of all URLs in lines of a configuration that hold the word ("" fits every line)
- * and are no comment; out is a list of strings, each ended by NUL, without doubles. */
-void cg_registries_scan(const char *text, const char *word, struct cg_buf *out);
+/* What "registries" stands for in a sandbox of that template: those of this machine, then those
+ * that the template's own files name. A JSON array of rules; the caller's. Any thread; a few stats,
+ * or a few hundred small reads when the templates have changed. */
+struct cg_core;
+CG_MUST_USE char *cg_registries_of(const struct cg_core *c, const char *template_name);
 
 #endif

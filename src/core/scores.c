@@ -8,6 +8,7 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "core/alerts.h"
+#include "core/registries.h"
 #include "record/reader.h"
 
 enum { TRUST_LINES = 4000 };
@@ -106,11 +107,13 @@ static void put_allowed(struct cg_jsonw *w, const char *network_json)
 void cg_scores_write_config(const struct cg_sandbox *sb, struct cg_jsonw *w)
 {
     const struct cg_options *o = &sb->core->options;
+    CG_OWN(cg_drop_free)
+    char *registries = cg_registries_of(sb->core, sb->spec.template_name);
     cg_jsonw_key(w, "trust");
     cg_jsonw_obj(w);
     cg_jsonw_key(w, "known");
     cg_jsonw_arr(w);
-    put_all(w, o->registries);
+    put_all(w, registries);
     for (size_t i = 0; i < o->nproviders; i++)
         put_url_host(w, o->providers[i].base_url);
     put_url_host(w, sb->spec.repo_url);

@@ -520,10 +520,12 @@ bool cg_core_secrets_request(struct cg_sandbox *sb, struct cg_buf *out, struct c
     cg_jsonw_arr_end(&w);
     if (o->ca_pem)
         cg_jsonw_kstr(&w, "ca_pem", o->ca_pem);
+    if (o->guest_ca_pem)
+        cg_jsonw_kstr(&w, "guest_ca_pem", o->guest_ca_pem);
     cg_jsonw_obj_end(&w);
     return !out->full || cg_fail(e, CG_TOO_LARGE,
                                  "the secrets of this sandbox are too long "
-                                 "together: at most about 200 KiB");
+                                 "together: at most about 150 KiB");
 }
 
 void cg_core_wipe(struct cg_buf *b)

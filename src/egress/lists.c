@@ -5,16 +5,19 @@
 
 struct list {
     struct cg_egress_pattern *of;
-    unsigned n;
+    unsigned n, presets; /* the latter among the former */
 };
 
 static bool add(struct list *l, const char *name, const char *text, bool preset, struct cg_err *e)
 {
-    if (l->n == CG_EGRESS_PATTERNS)
-        return cg_fail(e, CG_LIMIT, "%s has more than %d entries", name, CG_EGRESS_PATTERNS);
+    unsigned have = preset ? l->presets : l->n - l->presets;
+    unsigned max = preset ? CG_EGRESS_PRESETS : CG_EGRESS_PATTERNS;
+    if (have == max)
+        return cg_fail(e, CG_LIMIT, "%s has more than %u entries", name, max);
     if (!cg_egress_pattern_parse(text, &l->of[l->n], e))
         return cg_wrap(e, "%s", name);
     l->of[l->n++].preset = preset;
+    l->presets += preset;
     return true;
 }
 
@@ -32,7 +35,8 @@ static bool read_list(const struct cg_json *o, const char *name, const struct cg
                 return false;
             continue;
         }
-        for (const struct cg_json *r = registries->child; r; r = r->next)
+        const struct cg_json *r = out->presets ? NULL : registries->child;
+        for (; r; r = r->next)
             if (r->type == CG_JSON_STR && !add(out, "registries", r->str.p, true, e))
                 return false;
     }
@@ -47,8 +51,8 @@ bool cg_egress_read_lists(const struct cg_json *o, struct cg_egress_policy *p, s
     enum cg_egress_mode mode = p->mode;
     CG_OWN(cg_drop_free)
     struct cg_egress_pattern *both = cg_alloc(2 * sizeof p->allow);
-    struct list allow = {both, 0};
-    struct list deny = {both + CG_EGRESS_PATTERNS, 0};
+    struct list allow = {both, 0, 0};
+    struct list deny = {both + CG_COUNT(p->allow), 0, 0};
     if (word && !cg_egress_mode_parse(cg_json_str(o, "mode"), &mode))
         return cg_fail(e, CG_INVALID, "mode must be full, allowlist or none");
     if (!read_list(o, "allow", registries ? registries : &none, &allow, e) ||

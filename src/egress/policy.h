@@ -14,7 +14,8 @@ enum {
     CG_EGRESS_NAME = 254,
     CG_EGRESS_RULE_TEXT = 32,
     CG_EGRESS_RESOLVERS = 4,
-    CG_EGRESS_PATTERNS = 128,                     /* in each of the two lists */
+    CG_EGRESS_PATTERNS = 128, /* in each of the two lists */
+    CG_EGRESS_PRESETS = 128,  /* more in `allow`, that "registries" stands for */
     CG_EGRESS_PATTERN_TEXT = CG_EGRESS_NAME + 10, /* "*." in front, ":65535" behind */
     CG_EGRESS_WHY = CG_EGRESS_PATTERN_TEXT + 8    /* "allow " in front */
 };
@@ -66,7 +67,7 @@ struct cg_egress_policy {
     unsigned nmodels;
     /* the sandbox's */
     enum cg_egress_mode mode;
-    struct cg_egress_pattern allow[CG_EGRESS_PATTERNS];
+    struct cg_egress_pattern allow[CG_EGRESS_PATTERNS + CG_EGRESS_PRESETS];
     unsigned nallow;
     struct cg_egress_pattern deny[CG_EGRESS_PATTERNS];
     unsigned ndeny;

@@ -98,6 +98,7 @@ void cg_template_finish(struct cg_template *t)
     cg_strv_finish(&t->aliases);
     cg_strv_finish(&t->contents);
     cg_strv_finish(&t->env);
+    cg_strv_finish(&t->registries);
     *t = (struct cg_template){.name = NULL};
 }
 

@@ -45,10 +45,11 @@ struct cg_template {
     char *user;      /* of an OCI image's configuration; NULL: agent */
     char *workdir;   /* of an OCI image's configuration; NULL: /workspace */
     struct cg_strv aliases;
-    struct cg_strv contents; /* "git 2.39.5", once built; before that only names */
-    struct cg_strv env;      /* KEY=VALUE */
-    int64_t size_bytes;      /* size of the image; 0 unless ready */
-    int64_t disk_bytes;      /* what it takes on the host's disk */
+    struct cg_strv contents;   /* "git 2.39.5", once built; before that only names */
+    struct cg_strv env;        /* KEY=VALUE */
+    struct cg_strv registries; /* that its package managers are configured with: "host:port" */
+    int64_t size_bytes;        /* size of the image; 0 unless ready */
+    int64_t disk_bytes;        /* what it takes on the host's disk */
     enum cg_template_state state;
     bool outdated; /* ready, but its recipe has changed since */
 };

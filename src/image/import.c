@@ -208,6 +208,8 @@ bool cg_image_import(const struct cg_image_config *c, const char *from, const ch
     t.cached = ok && !b->force && have_already(c, name, oci.digest);
     if (ok && !t.cached)
         ok = import(&t, &oci, name, e) || cg_wrap(e, "import %s", name);
+    if (t.cached)
+        cg_template_complete(c, name);
     if (!ok)
         defuse(e->text);
     cg_oci_finish(&oci);

@@ -242,5 +242,6 @@ void cg_template_json(struct cg_jsonw *w, const struct cg_template *t)
     cg_jsonw_kstr(w, "built_at", t->built_at);
     cg_jsonw_kbool(w, "outdated", t->outdated);
     put_texts(w, "env", &t->env);
+    put_texts(w, "registries", &t->registries);
     cg_jsonw_obj_end(w);
 }

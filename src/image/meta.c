@@ -31,7 +31,7 @@ static void put_list(struct cg_jsonw *w, const char *key, const struct cg_strv *
 }
 
 static void put_meta(struct cg_buf *text, const struct cg_template_meta *m, const char *build_id,
-                     const struct stat *st)
+                     const struct cg_strv *registries, const struct stat *st)
 {
     char now[CG_TIME_TEXT];
     struct cg_jsonw w;
@@ -51,6 +51,7 @@ static void put_meta(struct cg_buf *text, const struct cg_template_meta *m, cons
     put_list(&w, "aliases", m->aliases);
     put_list(&w, "contents", m->contents);
     put_list(&w, "env", m->env);
+    put_list(&w, "registries", registries);
     cg_jsonw_obj_end(&w);
     cg_buf_addc(text, '\n');
 }
@@ -96,8 +97,10 @@ bool cg_template_commit(const struct cg_image_config *c, const char *base,
         return false;
     if (stat(to, &st) != 0)
         return cg_fail_sys(e, "look at %s", to);
+    CG_OWN(cg_strv_finish) struct cg_strv registries = {.v = NULL};
+    cg_template_registries(to, m->env, &registries);
     bool had = cg_template_load(c, m->name, &old, NULL, &ignored);
-    put_meta(&text, m, build_id, &st);
+    put_meta(&text, m, build_id, &registries, &st);
     bool ok = !text.full || cg_fail(e, CG_TOO_LARGE, "template %s has too much metadata", m->name);
     ok = ok && cg_fs_replace(json, text.p, text.n, 0644, e);
     if (ok) {
@@ -148,11 +151,44 @@ bool cg_template_load(const struct cg_image_config *c, const char *name, struct 
     take_list(j, "aliases", &out->aliases);
     take_list(j, "contents", &out->contents);
     take_list(j, "env", &out->env);
+    take_list(j, "registries", &out->registries);
     out->base_path = cg_format("%s/templates/%s/%s/base.ext4", c->images_dir, name, build_id);
     out->state = cg_fs_exists(out->base_path) ? CG_TEMPLATE_READY : CG_TEMPLATE_ABSENT;
     if (fingerprint)
         *fingerprint = take_text(j, "fingerprint");
     return true;
+}
+
+void cg_template_complete(const struct cg_image_config *c, const char *name)
+{
+    CG_OWN(cg_drop_free) char *path = cg_format("%s/templates/%s.json", c->images_dir, name);
+    CG_OWN(cg_drop_free) char *old = NULL;
+    CG_OWN(cg_strv_finish) struct cg_strv registries = {.v = NULL};
+    CG_OWN(cg_drop_buf) struct cg_buf text;
+    struct cg_template t;
+    struct cg_jsonw w;
+    cg_buf_init(&text, META_MAX);
+    bool loaded = cg_template_load(c, name, &t, NULL, NULL);
+    if (loaded && cg_fs_slurp(path, META_MAX, &old, NULL, NULL)) {
+        CG_OWN(drop_json) struct cg_json *j = cg_json_parse(cg_slice_of(old), NULL, NULL);
+        if (j && !cg_json_get(j, "registries")) {
+            cg_template_registries(t.base_path, &t.env, &registries);
+            cg_jsonw_init(&w, &text);
+            cg_jsonw_obj(&w);
+            for (const struct cg_json *m = j->child; m; m = m->next) {
+                cg_jsonw_keyn(&w, m->key.p, m->key.n);
+                cg_jsonw_value(&w, m);
+            }
+            put_list(&w, "registries", &registries);
+            cg_jsonw_obj_end(&w);
+            cg_buf_addc(&text, '\n');
+            if (text.full || !cg_fs_replace(path, text.p, text.n, 0644, NULL)) {
+                /* it names none, then; the next build tries again */
+            }
+        }
+    }
+    if (loaded)
+        cg_template_finish(&t);
 }
 
 void cg_template_note_failure(const struct cg_image_config *c, const char *name,

@@ -85,6 +85,7 @@ static void copy_image(const struct cg_image *from, struct cg_image *to)
     cg_strv_add_all(&to->template.aliases, &t->aliases);
     cg_strv_add_all(&to->template.contents, &t->contents);
     cg_strv_add_all(&to->template.env, &t->env);
+    cg_strv_add_all(&to->template.registries, &t->registries);
 }
 
 static void forget(struct kept *k)

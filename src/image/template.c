@@ -391,5 +391,7 @@ bool cg_template_build(struct cg_task *t, const struct cg_recipe *r, bool force,
             cg_template_note_failure(t->config, r->name, e);
         return cg_wrap(e, "build template %s", r->name);
     }
+    if (t->cached)
+        cg_template_complete(t->config, r->name);
     return cg_task_step(t, 100, "done", e);
 }

@@ -24,6 +24,12 @@ struct cg_template_meta {
 CG_MUST_USE bool cg_template_commit(const struct cg_image_config *c, const char *base,
                                     const struct cg_template_meta *m, struct cg_err *e);
 
+/* The registries that the files of an image and a template's environment name, as rules
+ * (egress/registries.h). What cannot be read names none. */
+void cg_template_registries(const char *image, const struct cg_strv *env, struct cg_strv *out);
+/* Reads them for a template that was built before they were kept; the caller holds the lock. */
+void cg_template_complete(const struct cg_image_config *c, const char *name);
+
 /* Reads NAME.json. `fingerprint` (the caller's) may be NULL. Errors: CG_NOT_FOUND, CG_IO. */
 CG_MUST_USE bool cg_template_load(const struct cg_image_config *c, const char *name,
                                   struct cg_template *out, char **fingerprint, struct cg_err *e);

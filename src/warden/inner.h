@@ -118,6 +118,7 @@ struct warden {
     struct llm *llm;            /* NULL: no gateway */
     struct cg_secrets *secrets; /* NULL before the first start */
     struct cg_ca *ca;           /* NULL: nothing is intercepted */
+    char *guest_ca;             /* more that the guest is to trust, in PEM; or NULL */
     struct cg_intercept *intercept;
     struct trust *trust; /* NULL: no rules */
 

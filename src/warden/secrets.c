@@ -162,6 +162,8 @@ bool secrets_start(struct warden *w, const struct cg_json *request, struct cg_er
 {
     if (w->secrets)
         return true;
+    const char *guest_ca = cg_json_str(request, "guest_ca_pem");
+    w->guest_ca = guest_ca ? cg_strdup(guest_ca) : NULL;
     w->secrets = cg_secrets_create();
     if (!cg_secrets_load(w->secrets, cg_json_get(request, "secrets"), e))
         return false;
@@ -214,13 +216,16 @@ void secrets_write_setup(const struct warden *w, struct cg_jsonw *j)
         if (s->placeholder[0])
             cg_jsonw_kstr(j, s->name, s->placeholder);
     }
-    for (size_t i = 0; w->ca && i < CG_COUNT(ca_variables); i++)
+    for (size_t i = 0; (w->ca || w->guest_ca) && i < CG_COUNT(ca_variables); i++)
         if (!cg_json_get(env, ca_variables[i]))
             cg_jsonw_kstr(j, ca_variables[i],
                           cg_streq(ca_variables[i], extra_ca) ? OUR_CA : BUNDLE);
     cg_jsonw_obj_end(j);
-    if (w->ca)
-        cg_jsonw_kstr(j, "ca_pem", cg_ca_pem(w->ca));
+    if (!w->ca && !w->guest_ca)
+        return;
+    CG_OWN(cg_drop_free)
+    char *all = cg_format("%s%s", w->ca ? cg_ca_pem(w->ca) : "", w->guest_ca ? w->guest_ca : "");
+    cg_jsonw_kstr(j, "ca_pem", all);
 }
 
 void secrets_second(struct warden *w)
@@ -237,6 +242,8 @@ void secrets_close(struct warden *w)
 
 void secrets_finish(struct warden *w)
 {
+    free(w->guest_ca);
+    w->guest_ca = NULL;
     cg_ca_destroy(w->ca);
     cg_secrets_destroy(w->secrets);
     w->ca = NULL;

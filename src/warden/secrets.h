@@ -6,11 +6,12 @@
 #include "intercept/secrets.h"
 #include "warden/inner.h"
 
-/* `secrets` and `ca_pem` of a `start` request; only the first one counts. Makes the sandbox's CA
- * and begins to intercept when there is something to read. */
+/* `secrets`, `ca_pem` (trusted by us) and `guest_ca_pem` (trusted by the guest) of a `start`
+ * request; only the first one counts. Makes the sandbox's CA and begins to intercept when there is
+ * something to read. */
 CG_MUST_USE bool secrets_start(struct warden *w, const struct cg_json *request, struct cg_err *e);
 /* `env` and `ca_pem` of a setup request: the configured environment, placeholders, and where the
- * CA is for programs that do not look at the system's bundle. */
+ * CAs are for programs that do not look at the system's bundle. */
 void secrets_write_setup(const struct warden *w, struct cg_jsonw *j);
 void secrets_second(struct warden *w);
 /* Before the record closes: interception ends. */

@@ -1,9 +1,12 @@
 """The network: whatever a guest does as root, nothing goes where its policy does not let it go. A real
 guest, a real server, and an outside of network namespaces with public addresses (tests/lib/netlab.py)."""
 
+import contextlib
 import json
 import os
+import pathlib
 import struct
+import tempfile
 
 import netlab
 import outside
@@ -13,6 +16,12 @@ from outside import GOOD, OTHER, RESOLVER, SHARED, attack, curl, dns, lines, pol
 
 LONG = os.environ.get("CAGED_LONG") == "1"  # a gigabyte twice: minutes under emulation
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="makes network namespaces")
+
+@pytest.fixture
+def stack():
+    with contextlib.ExitStack() as stack:
+        yield stack
+
 
 @pytest.fixture(scope="module")
 def lab():
@@ -333,6 +342,27 @@ def test_five_hundred_connections_at_once(box):
     out = root(box, "ulimit -n 4096; n=0; fds=(); for i in $(seq 500); do if exec {fd}<>/dev/tcp/good.example/8080; then fds+=($fd); fi; done; "
                     "for fd in ${fds[@]}; do echo ping >&$fd; done; for fd in ${fds[@]}; do read -t 20 line <&$fd; [ \"$line\" = ping ] && n=$((n+1)); done; echo $n")
     assert out.strip().split("\n")[-1] == "500", out
+
+
+def test_the_registries_of_the_template_are_reached_by_their_preset(lab, stack):
+    """An image that says where its packages come from: that host, at that port, and nothing else of it."""
+    ours = pathlib.Path(product.default_images())
+    images = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="caged-t-images-")))
+    images.chmod(0o755)
+    (images / "templates").mkdir()
+    for name in ("boot.json", "kernels", "initramfs", "writable", "templates/minimal"):
+        (images / name).symlink_to(ours / name)
+    text = json.loads((ours / "templates" / "minimal.json").read_text())
+    (images / "templates" / "minimal.json").write_text(json.dumps({**text, "registries": ["good.example:80", "c:*", "*.shared.example:80", 7]}))
+    with product.Server(outside.calm() + f"network:\n  resolvers: [{RESOLVER}]\n", env={"CAGED_IMAGE_DIR": str(images)}) as server:
+        box = server.create(memory_mb=256, disk_gb=1, network={"mode": "allowlist", "allow": ["registries"]})
+        assert "good.example:80" in server.api("GET", box.path + "/network")["registries"]
+        assert "good.example reached" in curl(box, "http://good.example/host")
+        assert "reached" not in curl(box, "https://good.example/host") and "reached" not in curl(box, "http://other.example/host")
+        policy(box, "allowlist", ["other.example"])  # the same list on the way of a change
+        assert "reached" not in curl(box, "http://good.example/host")
+        server.cli("network", box.id, "allow", "registries")
+        assert "good.example reached" in curl(box, "http://good.example/host")
 
 
 def test_the_policy_outlives_server_and_pause(server):

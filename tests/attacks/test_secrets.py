@@ -190,6 +190,19 @@ def test_another_host_is_passed_unread(box, outside):
     assert VALUE not in sent(outside[1]) and "caged_ph_TOKEN" in sent(outside[1])
 
 
+def test_the_guest_trusts_whom_the_operator_trusts(server, box, outside):
+    """Unread TLS of a host with a certificate of the operator's own CA, without -k: the other way round nobody would do it."""
+    out = curl(box, f"https://{outside[1].name}/x", "--http1.1", "-v")
+    assert " 200 " in out and "Caged CA" not in out, out
+    here = box.run("cat $NODE_EXTRA_CA_CERTS; echo; echo @@; cat $SSL_CERT_FILE").split("@@\n")
+    for host in outside:
+        body = "".join(host.ca.read_text().split("-----")[2].split())
+        assert all(body in "".join(text.split()) for text in here)
+    box.run("cd /tmp && rm -f none && touch none")
+    out = curl(box, f"https://{outside[1].name}/x", "--http1.1", "--cacert /tmp/none")
+    assert " 200 " not in out, out
+
+
 def test_websocket(box, outside):
     for word, held in (("hello", False), ("$TOKEN", True)):
         script = f"""( printf 'GET /ws HTTP/1.1\\r\\nHost: {outside[0].name}\\r\\nAuthorization: '"$TOKEN"'\\r\\nUpgrade: websocket\\r\\nConnection: Upgrade\\r\\n'

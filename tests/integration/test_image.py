@@ -97,6 +97,15 @@ def test_a_build_gives_a_clean_base_image_that_nobody_can_write(built):
     assert leftovers(built) == ([], [])
 
 
+def test_a_template_that_was_built_without_its_registries_gets_them(built):
+    meta = built / "templates" / "minimal.json"
+    whole = json.loads(meta.read_text())
+    assert any(":80" in r or ":443" in r for r in whole["registries"]), "apt has sources"
+    meta.write_text(json.dumps({k: v for k, v in whole.items() if k != "registries"}))
+    assert "minimal        is up to date" in caged(built, "image", "build", "minimal").stderr
+    assert json.loads(meta.read_text()) == whole
+
+
 def test_a_second_build_changes_nothing(built):
     before = sorted((str(p), p.stat().st_mtime_ns) for p in built.rglob("*") if p.is_file() and "locks" not in p.parts)
     done = caged(built, "image", "build", "minimal")
@@ -263,6 +272,29 @@ def test_an_oci_image_becomes_a_template(fresh, layout):
     assert (mine["state"], mine["source"], mine["env"]) == ("ready", "oci", ["GREETING=hello"])
     again = caged(fresh, "image", "build", "--from", f"oci:{layout.path}:v1", "--name", "mine")
     assert "mine           is up to date" in again.stderr
+
+
+@ROOT_ONLY
+def test_the_registries_of_an_image_are_read_from_its_own_files_and_from_nowhere_else(fresh, layout, tmp_path):
+    """As rules for single hosts, whatever the image tries: links to the host, floods, wildcards, credentials."""
+    (tmp_path / "npmrc").write_text("registry=https://host-of-this-machine.example/")
+    layout.add("v1", [layer(
+        plain("etc/pip.conf", b"[global]\nindex-url = https://me:pw@pip.example:8443/simple\nextra-index-url = http://*.pip.example/ https://x.example:*/\n"),
+        ("root", tarfile.DIRTYPE, {}, b""),
+        ("root/.npmrc", tarfile.SYMTYPE, {"linkname": str(tmp_path / "npmrc")}, b""),
+        ("usr/etc/npmrc", tarfile.SYMTYPE, {"linkname": "../" * 20 + str(tmp_path / "npmrc")}, b""),
+        ("usr/local/etc/npmrc", tarfile.SYMTYPE, {"linkname": "npmrc"}, b""),
+        plain("home/agent/.npmrc", b"@me:registry=https://npm.example/x\n#registry=https://off.example\nregistry=https://\x1b[31m.example/\n"),
+        plain("etc/apt/sources.list.d/a.sources", b"Types: deb\nURIs: http://apt.example/debian\n"),
+        plain("etc/apt/sources.list.d/$(touch x) b.list", b"deb http://strange.example/ x main\n"),
+        plain("etc/npmrc", b"registry=https://flood.example/\n" + b" " * 300_000),
+        plain("root/.cargo/config.toml", b"".join(b"a = \"https://c%d.example\"\n" % i for i in range(200))))],
+        Env=["GOPROXY=https://go.example,direct"])
+    done = caged(fresh, "image", "build", "--from", f"oci:{layout.path}", "--name", "mine")
+    assert done.returncode == 0, done.stderr
+    mine = next(t for t in json.loads(caged(fresh, "templates", "--json").stdout) if t["name"] == "mine")
+    assert mine["registries"][:4] == ["npm.example:443", "pip.example:8443", "apt.example:80", "go.example:443"]
+    assert len(mine["registries"]) == 64 and all(r.startswith("c") for r in mine["registries"][4:]), mine["registries"]
 
 
 @ROOT_ONLY

@@ -73,7 +73,7 @@ class Server:
         self.env = dict(os.environ)
         for name in ("CAGED_API_URL", "CAGED_API_KEY"):
             self.env.pop(name, None)
-        self.env.update(CAGED_STATE_DIR=str(self.state), CAGED_IMAGE_DIR=default_images(), NO_COLOR="1", **(env or {}))
+        self.env.update({"CAGED_STATE_DIR": str(self.state), "CAGED_IMAGE_DIR": default_images(), "NO_COLOR": "1", **(env or {})})
 
     def __enter__(self):
         self.start()

@@ -6,7 +6,8 @@
 
 #include "base/json.h"
 #include "core/network.h"
-#include "core/registries.h"
+#include "egress/lists.h"
+#include "egress/registries.h"
 
 static char *wish(const char *body, struct cg_err *e)
 {
@@ -100,12 +101,38 @@ static void registries_are_found_in_configurations(void **state)
                        "registry", &out);
     cg_registries_scan("deb [arch=amd64] http://apt.example/debian bookworm main\n"
                        "#deb http://off.example x y\n deb https://npm.example stable\n"
-                       "deb ftp://ftp.example/ x\ndeb http://[::1]/ x\ndeb http://127.1/ y\n",
+                       "deb ftp://ftp.example/ x\ndeb http://any.example:*/ x\ndeb http://[::1]/ "
+                       "x\ndeb http://127.1/ y\n",
                        "", &out);
     static const char want[] =
         "npm.example:443\0own.example:4873\0apt.example:80"; /* and a NUL of its own */
     assert_int_equal(out.n, sizeof want);
     assert_memory_equal(out.p, want, sizeof want);
+}
+
+/* "registries" has room of its own, and stands for its hosts once. */
+static void a_full_list_has_room_for_the_registries(void **state)
+{
+    (void)state;
+    struct cg_buf b;
+    CG_OWN(cg_drop_free) struct cg_egress_policy *p = cg_alloc(sizeof *p);
+    cg_buf_init(&b, 65536);
+    cg_buf_adds(&b, "{\"mode\":\"allowlist\",\"allow\":[\"registries\",\"registries\"");
+    for (int i = 0; i < CG_EGRESS_PATTERNS; i++)
+        cg_buf_addf(&b, ",\"n%d.example\"", i);
+    size_t full = b.n;
+    for (int extra = 0; extra < 2; extra++) {
+        b.n = full;
+        cg_buf_adds(&b, extra ? ",\"more.example\"],\"registries\":[" : "],\"registries\":[");
+        for (int i = 0; i < CG_EGRESS_PRESETS; i++)
+            cg_buf_addf(&b, "%s\"r%d.example:443\"", i ? "," : "", i);
+        cg_buf_adds(&b, "]}");
+        CG_OWN(cg_drop_json) struct cg_json *o = cg_json_parse(cg_buf_slice(&b), NULL, NULL);
+        assert_non_null(o);
+        assert_int_equal(cg_egress_read_lists(o, p, NULL), !extra);
+        assert_int_equal(p->nallow, CG_EGRESS_PATTERNS + CG_EGRESS_PRESETS);
+    }
+    cg_buf_finish(&b);
 }
 
 int main(void)
@@ -114,6 +141,7 @@ int main(void)
         cmocka_unit_test(what_a_request_says_is_what_is_kept),
         cmocka_unit_test(a_change_adds_removes_and_replaces),
         cmocka_unit_test(registries_are_found_in_configurations),
+        cmocka_unit_test(a_full_list_has_room_for_the_registries),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

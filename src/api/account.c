@@ -86,6 +86,19 @@ void api_keys(struct op *op)
     op_send_json(op, 200);
 }
 
+static unsigned count_keys(const struct op *op)
+{
+    unsigned n = 0;
+    size_t at = 0;
+    const char *hash;
+    void *value;
+    while (cg_map_next(&op->api->core->keys, &at, &hash, &value)) {
+        const struct cg_store_key *k = value;
+        n += cg_streq(k->account, op->key->account) && cg_has_prefix(k->id, "key-");
+    }
+    return n;
+}
+
 struct new_key {
     char text[CG_KEY_TEXT];
     struct cg_store_key key;
@@ -127,6 +140,12 @@ static void create_key(struct op *op, const struct cg_json *body)
     }
     if (!cg_streq(scope, "full") && !cg_streq(scope, "sandbox") && !cg_streq(scope, "read")) {
         op_problem(op, 400, "invalid", "scope must be full, sandbox or read, not %.64s", scope);
+        return;
+    }
+    const struct cg_plan *plan = cg_plan_of(op->api->core, op->key->account);
+    if (plan && plan->keys && count_keys(op) >= plan->keys) {
+        op_problem(op, 403, "plan_limit_reached", "the plan %s allows %u keys: delete one",
+                   plan->name, plan->keys);
         return;
     }
     struct new_key n;

@@ -101,6 +101,8 @@ const char *op_param(const struct op *op, const char *name);
 struct cg_jsonw *op_json(struct op *op);
 void op_send_json(struct op *op, int status); /* ends the op */
 void op_no_content(struct op *op);            /* 204 */
+/* 200 with a text (taken over) that is no JSON; `disposition` may be NULL. Ends the op. */
+void op_send_text(struct op *op, const char *type, const char *disposition, struct cg_buf *text);
 
 /* Problem replies (RFC 9457 with `error` and `reason`); they end the op. */
 void op_fail(struct op *op, const struct cg_err *e);
@@ -121,6 +123,13 @@ CG_MUST_USE bool op_query_int(const struct op *op, const char *name, int64_t min
                               int64_t *out, struct cg_err *e);
 CG_MUST_USE bool op_query_str(const struct op *op, const char *name, char *out, size_t size,
                               struct cg_err *e);
+
+/* One of some words, the first when absent. */
+CG_MUST_USE bool op_query_choice(struct op *op, const char *name, const char *const choices[],
+                                 unsigned *out, struct cg_err *e);
+
+/* Text for a page, whatever is in it. */
+void api_add_escaped(struct cg_buf *b, const char *text);
 
 /* Body checks: wrong types are CG_INVALID naming the field. *out stays when the field is absent. */
 CG_MUST_USE bool body_str(const struct cg_json *b, const char *key, const char **out,
@@ -191,7 +200,8 @@ api_handler api_audit_list, api_prometheus;
 api_handler api_teams, api_teams_create, api_team, api_team_rename, api_team_delete,
     api_team_members, api_team_invite, api_team_uninvite, api_team_join, api_team_leave,
     api_team_role, api_team_remove;
-api_handler api_pricing, api_subscription, api_usage, api_usage_table, api_checkout, api_portal;
+api_handler api_pricing, api_subscription, api_usage, api_usage_table, api_checkout, api_portal,
+    api_statements, api_statement;
 api_handler api_port_protect, api_port_unprotect, api_port_share;
 api_handler api_account_budget, api_account_budget_set;
 api_handler api_prices, api_prices_set, api_prices_import;

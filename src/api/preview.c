@@ -22,20 +22,6 @@ static const char share_param[] = "caged_share=";
 
 /* --- pages --- */
 
-static void add_escaped(struct cg_buf *b, const char *text)
-{
-    for (; *text; text++) {
-        const char *as = *text == '<'   ? "&lt;"
-                         : *text == '&' ? "&amp;"
-                         : *text == '"' ? "&quot;"
-                                        : NULL;
-        if (as)
-            cg_buf_adds(b, as);
-        else
-            cg_buf_add(b, text, 1);
-    }
-}
-
 void preview_page(struct cg_http_req *r, int status, const char *title, const char *text,
                   const char *form_action)
 {
@@ -47,10 +33,10 @@ void preview_page(struct cg_http_req *r, int status, const char *title, const ch
                 "sans-serif;max-width:32rem;margin:15vh auto;padding:0 1rem}input,button{font:"
                 "inherit;padding:.4rem .6rem}</style><h1>%s</h1><p>",
                 title, title);
-    add_escaped(&b, text);
+    api_add_escaped(&b, text);
     if (form_action) {
         cg_buf_adds(&b, "<form method=post action=\"");
-        add_escaped(&b, form_action);
+        api_add_escaped(&b, form_action);
         cg_buf_adds(&b, "\"><label>Password <input type=password name=password autofocus required>"
                         "</label> <button>Open</button></form>");
     }

@@ -52,6 +52,18 @@ void op_send_json(struct op *op, int status)
     answer(op, status);
 }
 
+void op_send_text(struct op *op, const char *type, const char *disposition, struct cg_buf *text)
+{
+    struct cg_http_req *r = op->r;
+    op->r = NULL;
+    op_end(op);
+    r->abort = NULL;
+    if (disposition)
+        cg_http_add_header(r, "Content-Disposition", disposition);
+    cg_http_reply(r, 200, type, cg_buf_slice(text));
+    cg_buf_finish(text);
+}
+
 void op_no_content(struct op *op)
 {
     answer(op, 204);

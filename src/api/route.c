@@ -124,6 +124,8 @@ const struct route api_routes[] = {
     {"GET /v1/billing/subscription", api_subscription, ACCESS_READ, false, false},
     {"GET /v1/billing/usage", api_usage, ACCESS_READ, false, false},
     {"GET /v1/billing/usage/export", api_usage_table, ACCESS_READ, false, false},
+    {"GET /v1/billing/invoices", api_statements, ACCESS_READ, false, false},
+    {"GET /v1/billing/invoices/{month}", api_statement, ACCESS_READ, false, false},
     {"POST /v1/billing/checkout", api_checkout, ACCESS_FULL, false, false},
     {"POST /v1/billing/portal", api_portal, ACCESS_FULL, false, false},
     {"POST /v1/billing/cancel", api_portal, ACCESS_FULL, false, false},
@@ -287,7 +289,9 @@ static bool rate_fine(struct cg_api *a, struct cg_http_req *r, const struct cg_s
         uint32_t used;
     } *w = cg_map_get(&windows, k->id);
     int64_t now = cg_wall_ns() / 1000000000;
-    uint32_t limit = a->core->options.rate_per_minute;
+    const struct cg_plan *plan = cg_plan_of(a->core, k->account);
+    uint32_t limit = plan && plan->requests_per_minute ? plan->requests_per_minute
+                                                       : a->core->options.rate_per_minute;
     if (!w) {
         w = cg_alloc(sizeof *w);
         cg_map_put(&windows, k->id, w);

@@ -276,7 +276,9 @@ static bool read_spec(struct op *op, const struct cg_json *b, struct cg_spec *s,
     int64_t idle_s = o->default_timeout_s;
     if (!body_int(b, "timeout", 0, INT32_MAX, &idle_s, e))
         return false;
-    s->timeout_s = CG_MIN(idle_s, IDLE_MAX_S); /* a longer one is clamped */
+    s->timeout_s =
+        cg_plan_timeout(op->api->core, op->key->account,
+                        (uint32_t)CG_MIN(idle_s, IDLE_MAX_S)); /* a longer one is clamped */
     return cg_network_wish(b, &s->network_json, e) && api_read_budget(b, s, e) &&
            read_repo(b, s, e) && read_texts(b, s, e) && read_config(b, s, e) &&
            read_secrets(op, b, s, e) && api_agents_read(op->api, b, s, e);

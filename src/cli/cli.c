@@ -194,6 +194,18 @@ const struct cg_verb cg_verbs[] = {
      "caged team join caged_inv_...                # what Bob types\n"
      "caged --team team-k3v9q2m7xa up               # any verb, for the team",
      verb_team},
+    {"billing", NULL,
+     "[show | usage [--by sandbox_day|day|sandbox|agent|model] [--from DAY] [--to DAY] [--csv] | "
+     "plans | statements | statement MONTH [--html]]",
+     "what was used, by day, agent or model, and statements by month",
+     "show usage plans statements statement --by --from --to --csv --html --json --format",
+     "caged billing\ncaged billing usage --by model --from 2026-11-01\n"
+     "caged billing usage --csv > usage.csv\n"
+     "caged billing statement 2026-11 --html > november.html",
+     verb_billing},
+    {"audit", NULL, "[--limit N] [--before SEQ]", "who changed what by the API, newest first",
+     "--limit --before --json --format",
+     "caged audit --limit 20\ncaged --team team-k3v9q2m7xa audit", verb_audit},
     {"doctor", NULL, "[--json]", "check this machine, layer by layer", "--json --no-boot",
      "caged doctor", verb_doctor},
     {"demo", NULL, "[--quick]", "a whole sandbox life, shown; --quick leaves the coding agent out",

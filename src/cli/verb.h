@@ -47,6 +47,8 @@ int verb_logout(int argc, char **argv);
 int verb_whoami(int argc, char **argv);
 int verb_keys(int argc, char **argv);
 int verb_team(int argc, char **argv);
+int verb_billing(int argc, char **argv);
+int verb_audit(int argc, char **argv);
 int verb_cp(int argc, char **argv);
 int verb_destroy(int argc, char **argv);
 int verb_gc(int argc, char **argv);

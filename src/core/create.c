@@ -140,7 +140,8 @@ struct cg_sandbox *cg_core_create(struct cg_core *c, const char *account, struct
                                   struct cg_err *e)
 {
     CG_OWN(cg_drop_free) char *token = repo_token;
-    if (!cg_leases_allow(c, account, e) || !cg_admit(c, spec, e)) {
+    if (!cg_leases_allow(c, account, e) || !cg_plan_admit(c, account, spec, e) ||
+        !cg_admit(c, spec, e)) {
         cg_spec_finish(spec);
         return NULL;
     }

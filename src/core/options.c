@@ -7,12 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <yaml.h>
 
 #include "base/fs.h"
 #include "base/log.h"
 #include "core/hostca.h"
 #include "core/network.h"
+#include "core/options_inner.h"
 #include "core/registries.h"
 #include "trust/trust.h"
 
@@ -52,69 +52,67 @@ static bool read_listen(const char *text, struct cg_options *o, struct cg_err *e
 
 /* --- the file --- */
 
-struct file {
-    yaml_document_t doc;
-    const char *path;
-    struct cg_err *e;
-};
-
-static bool bad(struct file *f, const yaml_node_t *at, const char *what)
+bool cg_options_bad(struct cg_options_file *f, const yaml_node_t *at, const char *what)
 {
     return cg_fail(f->e, CG_INVALID, "%s:%zu: %s", f->path, at ? at->start_mark.line + 1 : 0, what);
 }
 
-static const char *scalar(const yaml_node_t *n)
+const char *cg_options_text(const yaml_node_t *n)
 {
     return n && n->type == YAML_SCALAR_NODE ? (const char *)n->data.scalar.value : NULL;
 }
 
-static bool read_allow(struct file *f, yaml_node_t *list, struct cg_egress_policy *p)
+static bool read_allow(struct cg_options_file *f, yaml_node_t *list, struct cg_egress_policy *p)
 {
     if (!list || list->type != YAML_SEQUENCE_NODE)
-        return bad(f, list, "network.allow must be a list of CIDR or CIDR:PORT");
+        return cg_options_bad(f, list, "network.allow must be a list of CIDR or CIDR:PORT");
     for (yaml_node_item_t *i = list->data.sequence.items.start; i < list->data.sequence.items.top;
          i++) {
         yaml_node_t *n = yaml_document_get_node(&f->doc, *i);
         if (p->nrules == CG_EGRESS_RULES)
-            return bad(f, n, "network.allow has too many entries");
+            return cg_options_bad(f, n, "network.allow has too many entries");
         struct cg_err why = CG_ERR_INIT;
-        if (!scalar(n) || !cg_egress_rule_parse(scalar(n), &p->rules[p->nrules], &why))
-            return bad(f, n, why.text[0] ? why.text : "network.allow must hold CIDR or CIDR:PORT");
+        if (!cg_options_text(n) ||
+            !cg_egress_rule_parse(cg_options_text(n), &p->rules[p->nrules], &why))
+            return cg_options_bad(
+                f, n, why.text[0] ? why.text : "network.allow must hold CIDR or CIDR:PORT");
         p->nrules++;
     }
     return true;
 }
 
-static bool read_resolvers(struct file *f, yaml_node_t *list, struct cg_egress_policy *p)
+static bool read_resolvers(struct cg_options_file *f, yaml_node_t *list, struct cg_egress_policy *p)
 {
     if (list->type != YAML_SEQUENCE_NODE)
-        return bad(f, list, "network.resolvers must be a list of IPv4 addresses");
+        return cg_options_bad(f, list, "network.resolvers must be a list of IPv4 addresses");
     for (yaml_node_item_t *i = list->data.sequence.items.start; i < list->data.sequence.items.top;
          i++) {
         yaml_node_t *n = yaml_document_get_node(&f->doc, *i);
         struct cg_egress_rule *r = &p->resolvers[p->nresolvers];
-        if (p->nresolvers == CG_EGRESS_RESOLVERS || !scalar(n) ||
-            !cg_egress_rule_parse(scalar(n), r, NULL) || r->prefix != 32)
-            return bad(f, n, "network.resolvers must hold up to four of ADDRESS or ADDRESS:PORT");
+        if (p->nresolvers == CG_EGRESS_RESOLVERS || !cg_options_text(n) ||
+            !cg_egress_rule_parse(cg_options_text(n), r, NULL) || r->prefix != 32)
+            return cg_options_bad(
+                f, n, "network.resolvers must hold up to four of ADDRESS or ADDRESS:PORT");
         p->nresolvers++;
     }
     return true;
 }
 
-static bool read_hosts(struct file *f, yaml_node_t *map, struct cg_egress_policy *p)
+static bool read_hosts(struct cg_options_file *f, yaml_node_t *map, struct cg_egress_policy *p)
 {
     if (map->type != YAML_MAPPING_NODE)
-        return bad(f, map, "network.hosts must map names to IPv4 addresses");
+        return cg_options_bad(f, map, "network.hosts must map names to IPv4 addresses");
     for (yaml_node_pair_t *i = map->data.mapping.pairs.start; i < map->data.mapping.pairs.top;
          i++) {
         yaml_node_t *key = yaml_document_get_node(&f->doc, i->key);
         yaml_node_t *value = yaml_document_get_node(&f->doc, i->value);
         struct cg_egress_host *h = &p->hosts[p->nhosts];
         if (p->nhosts == CG_EGRESS_HOSTS)
-            return bad(f, key, "network.hosts has too many entries");
-        if (!scalar(key) || !scalar(value) || !cg_egress_name_parse(scalar(key), h->name) ||
-            !cg_egress_address_parse(scalar(value), &h->address))
-            return bad(f, key, "network.hosts must map names to IPv4 addresses");
+            return cg_options_bad(f, key, "network.hosts has too many entries");
+        if (!cg_options_text(key) || !cg_options_text(value) ||
+            !cg_egress_name_parse(cg_options_text(key), h->name) ||
+            !cg_egress_address_parse(cg_options_text(value), &h->address))
+            return cg_options_bad(f, key, "network.hosts must map names to IPv4 addresses");
         h->to = 0;
         p->nhosts++;
     }
@@ -122,55 +120,58 @@ static bool read_hosts(struct file *f, yaml_node_t *map, struct cg_egress_policy
 }
 
 /* Certificates of the operator's own hosts; a warden is given their text. */
-static bool read_ca(struct file *f, yaml_node_t *n, struct cg_options *o)
+static bool read_ca(struct cg_options_file *f, yaml_node_t *n, struct cg_options *o)
 {
     struct cg_err why = CG_ERR_INIT;
     free(o->ca_pem);
     o->ca_pem = NULL;
-    if (!scalar(n) || !cg_fs_slurp(scalar(n), 64 * 1024, &o->ca_pem, NULL, &why))
-        return bad(f, n,
-                   why.text[0] ? why.text : "network.ca_file must be a file of at most 64 KiB");
+    if (!cg_options_text(n) || !cg_fs_slurp(cg_options_text(n), 64 * 1024, &o->ca_pem, NULL, &why))
+        return cg_options_bad(
+            f, n, why.text[0] ? why.text : "network.ca_file must be a file of at most 64 KiB");
     return strstr(o->ca_pem, "-----BEGIN CERTIFICATE-----") ||
-           bad(f, n, "network.ca_file holds no certificate in PEM");
+           cg_options_bad(f, n, "network.ca_file holds no certificate in PEM");
 }
 
 /* Read while we still may; checked when the rules under it are known. */
-static bool read_rules(struct file *f, yaml_node_t *n, struct cg_options *o)
+static bool read_rules(struct cg_options_file *f, yaml_node_t *n, struct cg_options *o)
 {
     struct cg_err why = CG_ERR_INIT;
     free(o->trust_rules);
     free(o->trust_text);
     o->trust_rules = o->trust_text = NULL;
-    if (!scalar(n) || !cg_fs_slurp(scalar(n), CG_PACK_MAX, &o->trust_text, NULL, &why))
-        return bad(f, n, why.text[0] ? why.text : "trust.rules must be a file");
-    o->trust_rules = cg_strdup(scalar(n));
+    if (!cg_options_text(n) ||
+        !cg_fs_slurp(cg_options_text(n), CG_PACK_MAX, &o->trust_text, NULL, &why))
+        return cg_options_bad(f, n, why.text[0] ? why.text : "trust.rules must be a file");
+    o->trust_rules = cg_strdup(cg_options_text(n));
     return true;
 }
 
-static bool read_number(struct file *f, yaml_node_t *n, uint32_t max, uint32_t *out)
+static bool read_number(struct cg_options_file *f, yaml_node_t *n, uint32_t max, uint32_t *out)
 {
     char *end = NULL;
-    const char *text = scalar(n);
+    const char *text = cg_options_text(n);
     unsigned long v = text ? strtoul(text, &end, 10) : 0;
     if (!text || !text[0] || *end || text[0] == '-' || v > max)
-        return bad(f, n, "a whole number within its range is needed");
+        return cg_options_bad(f, n, "a whole number within its range is needed");
     *out = (uint32_t)v;
     return true;
 }
 
-static bool read_password(struct file *f, yaml_node_t *n, struct cg_options *o)
+static bool read_password(struct cg_options_file *f, yaml_node_t *n, struct cg_options *o)
 {
     struct cg_err why = CG_ERR_INIT;
     free(o->smtp_password);
     o->smtp_password = NULL;
-    if (!scalar(n) || !cg_fs_slurp(scalar(n), 1024, &o->smtp_password, NULL, &why))
-        return bad(f, n, why.text[0] ? why.text : "notify.smtp_password_file must be a file");
+    if (!cg_options_text(n) ||
+        !cg_fs_slurp(cg_options_text(n), 1024, &o->smtp_password, NULL, &why))
+        return cg_options_bad(f, n,
+                              why.text[0] ? why.text : "notify.smtp_password_file must be a file");
     o->smtp_password[strcspn(o->smtp_password, "\r\n")] = '\0';
     return true;
 }
 
 /* notify.KEY: where messages may go, and the mail server. */
-static bool read_notify(struct file *f, const char *key, yaml_node_t *at, yaml_node_t *n,
+static bool read_notify(struct cg_options_file *f, const char *key, yaml_node_t *at, yaml_node_t *n,
                         struct cg_options *o)
 {
     const struct {
@@ -194,67 +195,49 @@ static bool read_notify(struct file *f, const char *key, yaml_node_t *at, yaml_n
         if (strcmp(key, texts[i].name) != 0)
             continue;
         bool url = strcmp(key, "smtp_url") == 0;
-        if (!scalar(n) || strpbrk(scalar(n), "\r\n ") ||
-            (url && !cg_has_prefix(scalar(n), "smtp://") && !cg_has_prefix(scalar(n), "smtps://")))
-            return bad(f, n,
-                       url ? "notify.smtp_url must be smtp:// or smtps:// and a host"
-                           : "one word is needed");
+        if (!cg_options_text(n) || strpbrk(cg_options_text(n), "\r\n ") ||
+            (url && !cg_has_prefix(cg_options_text(n), "smtp://") &&
+             !cg_has_prefix(cg_options_text(n), "smtps://")))
+            return cg_options_bad(f, n,
+                                  url ? "notify.smtp_url must be smtp:// or smtps:// and a host"
+                                      : "one word is needed");
         free(*texts[i].out);
-        *texts[i].out = cg_strdup(scalar(n));
+        *texts[i].out = cg_strdup(cg_options_text(n));
         return true;
     }
-    return bad(f, at,
-               "notify knows allow, smtp_url, smtp_user, smtp_password_file, from, "
-               "retry_seconds and interval_seconds");
+    return cg_options_bad(f, at,
+                          "notify knows allow, smtp_url, smtp_user, smtp_password_file, from, "
+                          "retry_seconds and interval_seconds");
 }
 
 /* One of two words. */
-static bool read_word(struct file *f, yaml_node_t *n, const char *off, const char *on, bool *out)
+static bool read_word(struct cg_options_file *f, yaml_node_t *n, const char *off, const char *on,
+                      bool *out)
 {
     char text[96];
-    const char *word = scalar(n);
+    const char *word = cg_options_text(n);
     *out = cg_streq(word, on);
     cg_snprintf(text, sizeof text, "%s or %s is needed", off, on);
-    return *out || cg_streq(word, off) || bad(f, n, text);
+    return *out || cg_streq(word, off) || cg_options_bad(f, n, text);
 }
 
-static bool read_signup(struct file *f, yaml_node_t *n, enum cg_signup *out)
+static bool read_signup(struct cg_options_file *f, yaml_node_t *n, enum cg_signup *out)
 {
     static const char *const words[] = {"closed", "invited", "open"};
     for (unsigned i = 0; i < CG_COUNT(words); i++)
-        if (cg_streq(scalar(n), words[i])) {
+        if (cg_streq(cg_options_text(n), words[i])) {
             *out = (enum cg_signup)i;
             return true;
         }
-    return bad(f, n, "closed, invited or open is needed");
-}
-
-/* providers.NAME: a map of texts. */
-static bool read_provider(struct file *f, const char *name, yaml_node_t *at, yaml_node_t *map,
-                          struct cg_options *o)
-{
-    struct cg_gateway_provider *p = &o->providers[o->nproviders];
-    if (map->type != YAML_MAPPING_NODE || o->nproviders == CG_GATEWAY_PROVIDERS ||
-        !cg_strlcpy(p->name, sizeof p->name, name))
-        return bad(f, at, "a provider needs a short name and a map with base_url; there may be 16");
-    for (yaml_node_pair_t *i = map->data.mapping.pairs.start; i < map->data.mapping.pairs.top;
-         i++) {
-        yaml_node_t *k = yaml_document_get_node(&f->doc, i->key);
-        yaml_node_t *v = yaml_document_get_node(&f->doc, i->value);
-        struct cg_err why = CG_ERR_INIT;
-        if (!scalar(k) || !scalar(v))
-            return bad(f, k, "a provider's keys are texts");
-        if (!cg_provider_set(p, scalar(k), scalar(v), &why))
-            return bad(f, k, why.text);
-    }
-    o->nproviders++;
-    return p->base_url[0] || bad(f, at, "a provider needs its base_url");
+    return cg_options_bad(f, n, "closed, invited or open is needed");
 }
 
 /* Those of the same section: a message has its limits. */
-static bool unknown_key(struct file *f, yaml_node_t *at, const char *section)
+static bool unknown_key(struct cg_options_file *f, yaml_node_t *at, const char *section)
 {
-    static const char *const known[] = {"accounts.signup",
+    static const char *const known[] = {"accounts.plan",
+                                        "accounts.plans",
+                                        "accounts.signup",
                                         "golden.snapshots",
                                         "golden.spares",
                                         "limits.sandboxes",
@@ -302,15 +285,15 @@ static bool unknown_key(struct file *f, yaml_node_t *at, const char *section)
     if (b.n == begin)
         cg_buf_adds(&b,
                     "the sections accounts, defaults, golden, limits, llm, network, notify, pause, "
-                    "previews, providers and trust");
+                    "plans, previews, providers and trust");
     (void)cg_strlcpy(text, sizeof text, cg_buf_cstr(&b));
     cg_buf_finish(&b);
-    return bad(f, at, text);
+    return cg_options_bad(f, at, text);
 }
 
 /* Dollars an hour, or for a GB that leaves. */
-static bool read_machine(struct file *f, const char *key, yaml_node_t *at, yaml_node_t *value,
-                         struct cg_compute_prices *p)
+static bool read_machine(struct cg_options_file *f, const char *key, yaml_node_t *at,
+                         yaml_node_t *value, struct cg_compute_prices *p)
 {
     const struct {
         const char *name;
@@ -323,9 +306,10 @@ static bool read_machine(struct file *f, const char *key, yaml_node_t *at, yaml_
     for (size_t i = 0; i < CG_COUNT(all); i++) {
         if (!cg_streq(key, all[i].name))
             continue;
-        return (scalar(value) && cg_money_parse(cg_slice_of(scalar(value)), all[i].out, &why) &&
+        return (cg_options_text(value) &&
+                cg_money_parse(cg_slice_of(cg_options_text(value)), all[i].out, &why) &&
                 *all[i].out <= 1000 * CG_USD) ||
-               bad(f, value, "a price of the machine is 0 to 1000 dollars");
+               cg_options_bad(f, value, "a price of the machine is 0 to 1000 dollars");
     }
     return unknown_key(f, at, "machine");
 }
@@ -360,8 +344,8 @@ static uint32_t *number_of(const char *full, struct cg_options *o, uint32_t *max
     return NULL;
 }
 
-static bool read_key(struct file *f, const char *section, const char *key, yaml_node_t *at,
-                     yaml_node_t *value, struct cg_options *o)
+static bool read_key(struct cg_options_file *f, const char *section, const char *key,
+                     yaml_node_t *at, yaml_node_t *value, struct cg_options *o)
 {
     char full[128];
     snprintf(full, sizeof full, "%s.%s", section, key);
@@ -372,7 +356,15 @@ static bool read_key(struct file *f, const char *section, const char *key, yaml_
     if (strcmp(full, "network.resolvers") == 0)
         return read_resolvers(f, value, &o->network);
     if (strcmp(section, "providers") == 0)
-        return read_provider(f, key, at, value, o);
+        return cg_options_provider(f, key, at, value, o);
+    if (strcmp(section, "plans") == 0)
+        return cg_options_plan(f, key, at, value, o);
+    if (strcmp(full, "accounts.plans") == 0)
+        return cg_options_people(f, value, o);
+    if (strcmp(full, "accounts.plan") == 0)
+        return (cg_options_text(value) &&
+                cg_strlcpy(o->plans.usual, sizeof o->plans.usual, cg_options_text(value))) ||
+               cg_options_bad(f, value, "the name of a plan is needed");
     if (strcmp(full, "llm.mode") == 0)
         return read_word(f, value, "flow", "strict", &o->llm_strict);
     if (strcmp(full, "llm.bodies") == 0)
@@ -383,9 +375,9 @@ static bool read_key(struct file *f, const char *section, const char *key, yaml_
         return read_word(f, value, "refused", "allowed", &o->llm_unrouted);
     if (strcmp(section, "machine") == 0)
         return read_machine(f, key, at, value, &o->machine);
-    if (strcmp(full, "llm.prices") == 0 && scalar(value)) {
+    if (strcmp(full, "llm.prices") == 0 && cg_options_text(value)) {
         free(o->prices_file);
-        o->prices_file = cg_strdup(scalar(value));
+        o->prices_file = cg_strdup(cg_options_text(value));
         return true;
     }
     if (strcmp(section, "notify") == 0)
@@ -396,9 +388,9 @@ static bool read_key(struct file *f, const char *section, const char *key, yaml_
                   : strcmp(full, "previews.listen") == 0  ? &o->preview_listen
                   : strcmp(full, "network.guest_ca") == 0 ? &o->guest_ca
                                                           : NULL;
-    if (text && scalar(value)) {
+    if (text && cg_options_text(value)) {
         free(*text);
-        *text = cg_strdup(scalar(value));
+        *text = cg_strdup(cg_options_text(value));
         return true;
     }
     if (strcmp(full, "network.ca_file") == 0)
@@ -418,29 +410,30 @@ static bool read_key(struct file *f, const char *section, const char *key, yaml_
     return unknown_key(f, at, section);
 }
 
-static bool read_section(struct file *f, yaml_node_t *key, yaml_node_t *map, struct cg_options *o)
+static bool read_section(struct cg_options_file *f, yaml_node_t *key, yaml_node_t *map,
+                         struct cg_options *o)
 {
-    if (!scalar(key) || map->type != YAML_MAPPING_NODE)
-        return bad(f, key, "a section (network, limits, defaults) with keys is needed");
+    if (!cg_options_text(key) || map->type != YAML_MAPPING_NODE)
+        return cg_options_bad(f, key, "a section (network, limits, defaults) with keys is needed");
     for (yaml_node_pair_t *i = map->data.mapping.pairs.start; i < map->data.mapping.pairs.top;
          i++) {
         yaml_node_t *k = yaml_document_get_node(&f->doc, i->key);
         yaml_node_t *v = yaml_document_get_node(&f->doc, i->value);
-        if (!scalar(k))
-            return bad(f, k, "a key is needed");
-        if (!read_key(f, scalar(key), scalar(k), k, v, o))
+        if (!cg_options_text(k))
+            return cg_options_bad(f, k, "a key is needed");
+        if (!read_key(f, cg_options_text(key), cg_options_text(k), k, v, o))
             return false;
     }
     return true;
 }
 
-static bool read_root(struct file *f, struct cg_options *o)
+static bool read_root(struct cg_options_file *f, struct cg_options *o)
 {
     yaml_node_t *root = yaml_document_get_root_node(&f->doc);
     if (!root)
         return true; /* an empty file */
     if (root->type != YAML_MAPPING_NODE)
-        return bad(f, root, "a map of sections is needed");
+        return cg_options_bad(f, root, "a map of sections is needed");
     for (yaml_node_pair_t *i = root->data.mapping.pairs.start; i < root->data.mapping.pairs.top;
          i++) {
         if (!read_section(f, yaml_document_get_node(&f->doc, i->key),
@@ -456,7 +449,7 @@ static bool read_file(const char *path, struct cg_options *o, struct cg_err *e)
     size_t n = 0;
     if (!cg_fs_slurp(path, 1 << 20, &text, &n, e))
         return false;
-    struct file f = {.path = path, .e = e};
+    struct cg_options_file f = {.path = path, .e = e};
     yaml_parser_t parser;
     CG_ASSERT(yaml_parser_initialize(&parser));
     yaml_parser_set_input_string(&parser, (const unsigned char *)text, n);
@@ -465,7 +458,10 @@ static bool read_file(const char *path, struct cg_options *o, struct cg_err *e)
         cg_fail(e, CG_INVALID, "%s:%zu: %s", path, parser.problem_mark.line + 1,
                 parser.problem ? parser.problem : "not YAML");
     if (ok) {
+        struct cg_err why = CG_ERR_INIT;
         ok = read_root(&f, o);
+        if (ok && !cg_plans_check(&o->plans, &why))
+            ok = cg_fail(e, CG_INVALID, "%s: %s", path, why.text);
         yaml_document_delete(&f.doc);
     }
     yaml_parser_delete(&parser);
@@ -582,5 +578,6 @@ void cg_options_finish(struct cg_options *o)
     free(o->preview_url);
     free(o->preview_listen);
     free(o->registries);
+    cg_plans_finish(&o->plans);
     *o = (struct cg_options){0};
 }

@@ -3,6 +3,7 @@
 #define CG_CORE_OPTIONS_H
 
 #include "base/err.h"
+#include "core/plans.h"
 #include "egress/policy.h"
 #include "gateway/gateway.h"
 
@@ -36,6 +37,7 @@ struct cg_options {
     bool stay_asleep;           /* an idle one is not woken by use */
     bool pause_unsaved;         /* no snapshot at a pause */
     enum cg_signup signup;
+    struct cg_plans plans;
     struct cg_gateway_provider providers[CG_GATEWAY_PROVIDERS]; /* of models */
     size_t nproviders;
     bool llm_strict;       /* budgets hold a whole reply at once, not a quantum at a time */

@@ -250,7 +250,8 @@ bool cg_core_resume(struct cg_sandbox *sb, cg_sandbox_done *done, void *ctx, str
         cg_sandbox_wait(&sb->create_waiters, done, ctx);
         return true;
     }
-    if (!cg_admit_running(sb->core, sb->spec.cpus, sb->spec.memory_mb, sb, e))
+    if (!cg_plan_admit(sb->core, sb->account, &sb->spec, e) ||
+        !cg_admit_running(sb->core, sb->spec.cpus, sb->spec.memory_mb, sb, e))
         return false;
     cg_sandbox_wait(&sb->create_waiters, done, ctx);
     sb->leased = cg_leases_has(sb->core, sb->account);

@@ -6,7 +6,6 @@
 #include "base/money.h"
 #include "core/core.h"
 #include "core/network.h"
-#include "core/rates.h"
 #include "core/scores.h"
 #include "core/teams.h"
 #include "jail/jail.h"

@@ -7,7 +7,6 @@
 #include <time.h>
 
 #include "base/log.h"
-#include "core/rates.h"
 
 enum { COUNT_MS = 30000 };
 
@@ -90,9 +89,10 @@ static void store_row(struct cg_core *c, const struct cg_used *u)
 
 static int64_t an_hour(const struct cg_sandbox *sb)
 {
-    return (int64_t)sb->spec.cpus * CG_RATE_VCPU_NUSD +
-           (int64_t)sb->spec.memory_mb * CG_RATE_MEMORY_GB_NUSD / 1024 +
-           (int64_t)sb->spec.disk_gb * CG_RATE_DISK_GB_NUSD;
+    const struct cg_compute_prices *p = &sb->core->options.machine;
+    return (int64_t)sb->spec.cpus * p->vcpu_hour +
+           (int64_t)sb->spec.memory_mb * p->gib_hour / 1024 +
+           (int64_t)sb->spec.disk_gb * p->disk_gib_hour;
 }
 
 static void count(struct cg_sandbox *sb)

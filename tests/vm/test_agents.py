@@ -4,6 +4,8 @@ The agents are installed by the product, once a machine (npm fetches them into t
 tests/lib/modelserver.py, which bills truthfully by its own count.
 """
 
+import csv
+import io
 import json
 import os
 import pathlib
@@ -101,6 +103,11 @@ def mend(world, guest, agent, model_name, pin, pout, tool, claims):
         return round(sum(r["llm_cost"] for r in rows if r[by] == name) * 1e9)
     product.wait_for("its session tells the cost", lambda: spent("agent", agent) >= billed)
     assert spent("model", model_name) >= billed
+    for by, column, name in (("agent", "agent_type", agent), ("model", "model", model_name)):
+        row = next(r for r in guest.server.api("GET", f"/v1/billing/usage/export?group_by={by}") if r[column] == name)
+        assert round(row["llm_cost_usd"] * 1e9) == spent(by, name) and row["sessions"] >= 1 and row["tokens_in"] >= sum(c["input"] for c in bill)
+        table = list(csv.DictReader(io.StringIO(guest.server.call("GET", f"/v1/billing/usage/export?group_by={by}&format=csv").text)))
+        assert next(r for r in table if r[column] == name)["llm_cost_usd"] == f"{row['llm_cost_usd']:.9f}"
     # what it says of itself is a claim, beside what was metered
     starts = [e["data"] for e in guest.events("command") if e["data"].get("agent")]
     assert starts[-1]["agent"] == agent and starts[-1]["origin"] == "agent"

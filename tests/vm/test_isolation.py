@@ -28,7 +28,7 @@ ROUTES = list(routes())
 OPEN = [(m, p) for m, p, o in ROUTES if o.get("security") == []]
 # What an account's own object is to somebody else, by the parameter that names it. A route with another parameter fails
 # the walk until its object stands here.
-FREE = {"port": "3000", "code": "BCDF-GHJK", "blob": "0" * 64}  # part of another object, or nobody's
+FREE = {"port": "3000", "code": "BCDF-GHJK", "blob": "0" * 64, "month": "2001-01"}  # part of another object, or nobody's
 # Names that each account has for itself: the same word is another object.
 OWN_NAMES = {"name"}
 

@@ -2,66 +2,28 @@
 
 import os
 import pathlib
-import shutil
 import signal
-import subprocess
-
-import pytest
 
 import product
+import pytest
+import rootless
 
-UID = 54321
 SHAPE = {"memory_mb": 256, "cpus": 1}
-# A tun that everybody may open, as distributions have it: this machine's may be root's alone.
-OPEN_TUN = ["unshare", "-m", "sh", "-c",
-            "mount -t tmpfs -o mode=755 tun /dev/net && mknod -m 666 /dev/net/tun c 10 200 && exec \"$@\"", "sh"]
-AS_USER = ["setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups"]
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="all tests run without root then")
 
 
-def user_namespaces():
-    return subprocess.run([*AS_USER, "unshare", "-Urn", "true"], capture_output=True).returncode == 0
-
-
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    if not user_namespaces():
-        pytest.skip("this machine gives unprivileged users no namespaces")
-    kept = product.CAGED
-    place = None
-    # asked by a program that has no rights any more: setpriv itself still finds its way below a closed folder
-    if subprocess.run([*AS_USER, "test", "-x", str(product.LIBEXEC / "caged-server")], capture_output=True).returncode != 0:
-        place = pathlib.Path("/var/tmp") / f"caged-t-stage-{os.getpid()}"
-        shutil.copytree(product.STAGE, place, symlinks=True)
-        product.CAGED = place / "bin" / "caged"
-    s = product.Server(env={"HOME": "/nonexistent", "XDG_RUNTIME_DIR": ""}, wrap=OPEN_TUN + AS_USER)
-    os.chown(s.dir, UID, UID)
-    try:
-        with s:
-            yield s
-    finally:
-        product.CAGED = kept
-        if place:
-            shutil.rmtree(place)
-
-
-def processes_of_user():
-    found = {}
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            if os.stat(f"/proc/{pid}").st_uid == UID:
-                found[int(pid)] = pathlib.Path(f"/proc/{pid}/comm").read_text().strip()
-        except OSError:
-            pass
-    return found
+def server():
+    with rootless.server() as s:
+        yield s
 
 
 def test_a_sandbox_of_an_unprivileged_user_lives_and_goes(server):
     sandbox = server.create(**SHAPE)
     assert sandbox.run("id -un; hostname") == f"agent\n{sandbox.id}"
     assert sandbox.run("id -u", user="root") == "0"
-    names = processes_of_user()
+    names = rootless.processes()
     assert any("qemu" in n for n in names.values()) and "caged-warden" in names.values(), names
     vmm = next(pid for pid, name in names.items() if "qemu" in name)
     status = pathlib.Path(f"/proc/{vmm}/status").read_text()
@@ -102,5 +64,5 @@ def test_nothing_of_the_user_is_left_after_the_server(server):
     sandbox = server.create(**SHAPE)
     sandbox.destroy()
     server.stop()
-    product.wait_for("all processes of the user are gone", lambda: not processes_of_user(), 120)
+    product.wait_for("all processes of the user are gone", lambda: not rootless.processes(), 120)
     server.start()

@@ -139,6 +139,33 @@ def test_the_servers_own_port_is_not_reachable(box):
         assert "caged" not in curl(box, f"http://{address}:{port}/health").replace("caged refused", "").replace(f"{address}", "")
 
 
+def test_sandboxes_do_not_meet(server, box):
+    """By address, by name, through the host, the gateway or a preview, on any port: a neighbour that listens hears nothing."""
+    policy(box, "full")
+    neighbour = server.create(memory_mb=256, disk_gb=1, name="neighbour")
+    try:
+        neighbour.run("mkdir -p /tmp/g && git init -q --bare /tmp/g/p.git && (git daemon --export-all --base-path=/tmp/g --verbose --listen=0.0.0.0 "
+                      "/tmp/g >/tmp/heard 2>&1 &)")
+        product.wait_for("it listens", lambda: neighbour.exec("git ls-remote git://127.0.0.1/p.git")["exit_code"] == 0, 60)
+        def heard():
+            return int(neighbour.run("grep -c 'Connection from' /tmp/heard"))
+        before, info = heard(), neighbour.get()
+        assert before > 0, "what it hears is counted"
+        addresses = {info.get("ip") or "172.30.0.2", *(f"172.30.0.{n}" for n in range(9)), "172.30.1.1", "172.30.0.255", netlab.HOST, "127.0.0.1", "10.0.1.42"}
+        names = {neighbour.id, "neighbour", f"{neighbour.id}.caged.internal", "gateway.caged.internal", "host.caged.internal", f"{neighbour.id}-9418.localhost",
+                 f"{neighbour.id}-9418.preview.localhost"}
+        ports = f"9418 22 53 80 443 2375 3000 5173 7878 8080 {server.url.rsplit(':', 1)[1]}"
+        tries = [f"{p} 9418" for p in sorted(addresses | names)] + [f"{a} {p}" for a in ("172.30.0.1", "172.30.0.3", "172.30.1.1", netlab.HOST) for p in ports.split()]
+        put(box, "/tmp/tries", "\n".join(tries) + "\n")
+        out = root(box, "exec 2>/dev/null; while read -r a p; do (exec 3<>/dev/tcp/$a/$p && printf '0000hello\\r\\n\\r\\n' >&3 && read -t 10 -r x <&3 && "
+                        "echo \"$a $p $x\") & done < /tmp/tries; wait", timeout_ms=300000)
+        assert {line.split()[0] for line in out.split("\n") if line} <= {"172.30.1.1", "gateway.caged.internal"}, out  # the LLM gateway, which is the platform's
+        attack(box, "frames")  # also to the broadcast address
+        assert heard() == before
+    finally:
+        neighbour.destroy()
+
+
 @pytest.mark.parametrize("rule, reached", [
     (f"{GOOD}/32:8080", {GOOD}), ("8.1.1.0/31:8080", {GOOD}), ("8.1.1.2/31:8080", set()), ("8.2.2.2/31:8080", {OTHER}), ("8.2.2.0/31:8080", set()),
     ("8.0.0.0/6:8080", {GOOD, OTHER, SHARED}), ("0.0.0.0/0:8080", {GOOD, OTHER, SHARED}), ("0.0.0.0/0", {GOOD, OTHER, SHARED}), ("8.3.3.0/24:80", set())])
@@ -149,6 +176,20 @@ def test_the_edges_of_a_network_are_where_they_are_written(box, rule, reached):
     out = root(box, f"exec 2>/dev/null; {script} true")
     assert {line.split()[1] for line in out.split("\n") if line.startswith("through ")} - {netlab.ROUTER} == reached, out
     assert netlab.HOST not in out and "10.0.0.7" not in out  # no rule of a sandbox opens what is inside
+
+
+def test_a_name_that_turns_inside_after_its_first_answer_turns_nobody(lab, box):
+    """Rebinding: the answer that was let through stays the answer while it is pinned, and no later one leads inside."""
+    policy(box, "allowlist", ["*.wild.example"])
+    assert "reached" in curl(box, "http://turns.wild.example/host")
+    port = box.server.url.rsplit(":", 1)[1]
+    policy(box, "allowlist", ["*.wild.example", f"*.wild.example:{port}"])
+    for _ in range(3):
+        out = curl(box, f"http://turns.wild.example:{port}/health") + curl(box, "http://turns.wild.example/host", "--resolve", "turns.wild.example:80:127.0.0.1")
+        assert '"status"' not in out and "example reached" not in out, out
+    assert "example reached" not in curl(box, "http://turned.wild.example/host")
+    # a new sandbox has no pins: it asks, and hears that there is no such name
+    assert dns(box, "turned.wild.example", 1) == (3, 0)
 
 
 def test_sni_host_and_name_must_agree(lab, box):
@@ -168,6 +209,10 @@ def test_sni_host_and_name_must_agree(lab, box):
     assert "reached" in curl(box, "https://good.example/host")
     told = [e["data"] for e in box.events("network") if e["data"]["event"] == "open" and e["data"]["verdict"] == "deny"]
     assert {"TLS without a server name", "name was not resolved to this address", "mode allowlist"} <= {e["rule"] for e in told}
+
+
+def put(box, path, text):
+    box.server.call("PUT", box.path + f"/files/raw?path={path}", content=text.encode()).raise_for_status()
 
 
 def hello(name, hidden=False):
@@ -196,6 +241,22 @@ def test_hellos_in_pieces_hidden_and_huge(box):
     assert b"HTTP/1.1 200" not in raw(box, SHARED, 443, b"GET / HTTP/1.0\r\n\r\n")
     assert not raw(box, SHARED, 443, b"SSH-2.0-x\r\n")
     assert not raw(box, SHARED, 443, b"")
+
+
+def test_who_says_what_it_wants_for_ever_is_cut_and_holds_nobody_up(box):
+    """Slow-loris: two hundred connections that never end their hello or their head."""
+    policy(box, "allowlist", ["good.example"])
+    curl(box, "http://good.example/host")  # so it is looked up
+    root(box, "rm -f /tmp/slow; (trap '' PIPE; exec 2>/dev/null; ulimit -n 4096; a=(); for i in $(seq 100); do "
+              f"exec {{fd}}<>/dev/tcp/{GOOD}/80 && printf 'GET /' >&$fd && a+=($fd); exec {{fd}}<>/dev/tcp/{GOOD}/443 && "
+              "printf '\\x16\\x03\\x01\\x02\\x00\\x01\\x00\\x01\\xfc\\x03\\x03' >&$fd && a+=($fd); done; echo all ${#a[@]} > /tmp/slow; until [ -e /tmp/on ]; do sleep 0.2; done; "
+              "while [ ${#a[@]} -gt 0 ]; do for i in ${!a[@]}; do printf x >&${a[i]} || unset \"a[i]\"; done; echo left ${#a[@]} > /tmp/slow; sleep 0.5; done) "
+              ">/dev/null 2>&1 &")
+    product.wait_for("they are open", lambda: root(box, "cat /tmp/slow 2>/dev/null").strip() == "all 200", 60)
+    assert "reached" in curl(box, "http://good.example/host") and "reached" in curl(box, "https://good.example/host")
+    root(box, "touch /tmp/on")
+    product.wait_for("all are cut", lambda: root(box, "cat /tmp/slow").strip() == "left 0", 120)
+    assert "reached" in curl(box, "https://good.example/host")
 
 
 def test_plain_http_cannot_be_turned_to_another_host(box):
@@ -310,6 +371,18 @@ def test_a_large_download_arrives_whole_and_is_counted(box, scheme):
         e["data"] for e in box.events("network") if e["data"]["event"] == "close" and e["data"]["bytes_in"] >= size], 20)[-1]
     assert closed["duration_ms"] > 0 and closed["name"] == "good.example" and closed["protocol"] == ("http" if scheme == "http" else "tls")
     assert box.server.api("GET", box.path + "/status")["network"]["bytes_in"] >= before
+
+
+def test_what_leaves_for_an_allowed_host_is_counted(box):
+    """A host that is allowed is a place to put things: how much went there is on record, exactly."""
+    policy(box, "allowlist", ["good.example:8080"])
+    size = 3_000_000
+    out = root(box, f"exec 3<>/dev/tcp/good.example/8080; (head -c {size} <&3 | wc -c) & head -c {size} /dev/zero >&3; wait")
+    assert out.strip() == str(size), out
+    closed = product.wait_for("its end is recorded", lambda: [
+        e["data"] for e in box.events("network") if e["data"]["event"] == "close" and e["data"].get("bytes_out") == size], 20)[-1]
+    opened = next(e["data"] for e in box.events("network") if e["data"]["event"] == "open" and e["data"]["conn"] == closed["conn"])
+    assert (opened["name"], opened["port"], closed["bytes_in"]) == ("good.example", 8080, size)
 
 
 def test_the_record_names_the_process_of_a_connection_and_of_a_lookup(box):

@@ -77,7 +77,8 @@ class Lab:
         os.close(int(self.before.rsplit("/", 1)[1]))
 
 
-# Answers A questions: NAME=ADDRESS[,ADDRESS] arguments; "*.x=..." for all below x. Anything it is
+# Answers A questions: NAME=ADDRESS[,ADDRESS] arguments, ">" between the first answer and all later ones; "*.x=..." for
+# all below x. Anything it is
 # asked stands in the file that is named first, one name a line.
 RESOLVER = r"""
 import socket, struct, sys
@@ -96,6 +97,9 @@ while True:
     found = names.get(name) or names.get("*." + name.partition(".")[2])
     if found == "silent":
         continue
+    first, turned, later = (found or "").partition(">")
+    if turned:
+        found, names[name] = first, later
     ttl, _, found = (found or "").rpartition("@")
     addresses = found.split(",") if found else []
     out = q[:2] + struct.pack(">HHHHH", 0x8180 if addresses else 0x8183, 1, len(addresses), 0, 0) + q[12:at + 5]

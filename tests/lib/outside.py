@@ -21,7 +21,8 @@ import product
 GOOD, OTHER, SHARED, RESOLVER = "8.1.1.1", "8.2.2.2", "8.3.3.3", "8.8.8.8"
 NAMES = {"good.example": GOOD, "other.example": OTHER, "a.shared.example": SHARED, "b.shared.example": SHARED,
          "rebind.wild.example": "127.0.0.1", "meta.wild.example": "169.254.169.254", "private.wild.example": "10.0.0.7",
-         "self.wild.example": netlab.HOST, "gateway.wild.example": "172.30.1.1"}
+         "self.wild.example": netlab.HOST, "gateway.wild.example": "172.30.1.1",
+         "turns.wild.example": GOOD + ">127.0.0.1", "turned.wild.example": "127.0.0.1"}
 
 # Port 80 serves a folder, /big, /ws and says which Host it was asked for; 443 the same over TLS; the
 # others echo. Every datagram that arrives is written down.

@@ -531,10 +531,18 @@ static void connect_warden(struct cg_creation *n)
 
 /* --- the end of it --- */
 
+/* Who waited for this one: whoever asks for more of the sandbox (its init script) while the row is
+ * being written waits for that, and is not told of this. */
+struct made {
+    struct cg_sandbox *sb;
+    struct cg_waiter *waiters;
+};
+
 static void on_done_saved(void *ctx, const struct cg_err *err)
 {
-    struct cg_sandbox *sb = ctx;
-    cg_sandbox_tell(sb, &sb->create_waiters, err);
+    struct made *m = ctx;
+    cg_sandbox_tell(m->sb, &m->waiters, err);
+    free(m);
 }
 
 void cg_creation_done(struct cg_creation *n)
@@ -550,7 +558,9 @@ void cg_creation_done(struct cg_creation *n)
     if (pooled)
         cg_spares_want(sb->core, &sb->spec);
     cg_sandbox_phase(sb, "ready", 100);
-    cg_sandbox_save(sb, on_done_saved, sb);
+    struct made *m = cg_alloc(sizeof *m);
+    *m = (struct made){sb, CG_MOVE(sb->create_waiters)};
+    cg_sandbox_save(sb, on_done_saved, m);
 }
 
 void cg_creation_failed(struct cg_sandbox *sb, const struct cg_err *why)

@@ -487,6 +487,18 @@ def test_a_deferred_init_runs_once_when_it_is_asked_for(server):
     s.destroy()
 
 
+def test_an_init_asked_for_the_moment_a_creation_is_over_is_waited_for(server):
+    for _ in range(10):
+        made = server.api("POST", "/v1/sandboxes?wait=false", {"template": "minimal", "memory_mb": 256, "disk_gb": 1,
+                                                               "init_script": "sleep 0.3; exit 4", "defer_init": True})
+        path = f"/v1/sandboxes/{made['id']}"
+        while "phase" in server.api("GET", path):
+            pass
+        told = server.api("POST", path + "/init")["init"]
+        assert (told["status"], told.get("exit_code")) == ("failed", 4)
+        server.api("DELETE", path)
+
+
 def test_admission_gives_exactly_as_many_as_the_limit_says():
     with product.Server(config="limits:\n  sandboxes: 2\n") as server:
         def one(_):

@@ -7,11 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/scan.h"
+
 const struct cg_json_limits cg_json_default_limits = {1 << 20, 32, 65536};
 
-/* Values are handed out of blocks; decoded strings never outgrow the text, so one copy of the
- * text's size holds them all. */
-enum { BLOCK_VALUES = 64 };
+/* Values are handed out of blocks, the first few with the document: an event of a stream has ten.
+ * Decoded strings never outgrow the text, so one copy of the text's size holds them all. */
+enum { FIRST_VALUES = 16, BLOCK_VALUES = 64 };
 
 struct block {
     struct block *next;
@@ -22,6 +24,7 @@ struct doc {
     struct cg_json root; /* first, so that the root is the document */
     struct block *blocks;
     char *strings;
+    struct cg_json first[FIRST_VALUES];
 };
 
 struct parser {
@@ -44,6 +47,11 @@ static bool bad(struct parser *p, const char *what)
 
 static struct cg_json *new_value(struct parser *p)
 {
+    if (!p->doc->blocks && p->used < FIRST_VALUES) {
+        struct cg_json *v = &p->doc->first[p->used++];
+        *v = (struct cg_json){0};
+        return v;
+    }
     if (p->used == BLOCK_VALUES || !p->doc->blocks) {
         struct block *b = cg_alloc(sizeof *b);
         b->next = p->doc->blocks;
@@ -152,20 +160,23 @@ static bool parse_escape(struct parser *p)
 static bool parse_string(struct parser *p, struct cg_slice *out)
 {
     char *first = p->out;
-    while (p->at < p->end) {
-        unsigned char c = (unsigned char)*p->at;
-        if (c == '"') {
+    for (;;) {
+        const char *stop = cg_scan_plain(p->at, p->end);
+        memcpy(p->out, p->at, (size_t)(stop - p->at));
+        p->out += stop - p->at;
+        p->at = stop;
+        if (stop >= p->end)
+            break;
+        if (*stop == '"') {
             p->at++;
             *out = (struct cg_slice){first, (size_t)(p->out - first)};
             *p->out++ = '\0';
             return true;
         }
-        if (c < 0x20)
+        if (*stop != '\\')
             return bad(p, "control character in a string");
         p->at++;
-        if (c != '\\')
-            *p->out++ = (char)c;
-        else if (!parse_escape(p))
+        if (!parse_escape(p))
             return false;
     }
     return bad(p, "unfinished string");
@@ -318,8 +329,10 @@ struct cg_json *cg_json_parse(struct cg_slice text, const struct cg_json_limits 
                 limits->max_bytes);
         return NULL;
     }
-    struct doc *doc = cg_alloc(sizeof *doc);
-    doc->strings = cg_alloc(text.n + 1);
+    struct doc *doc = cg_realloc(NULL, sizeof *doc);
+    doc->root = (struct cg_json){0};
+    doc->blocks = NULL;
+    doc->strings = cg_realloc(NULL, text.n + 1);
     struct parser p = {.doc = doc,
                        .start = text.p,
                        .at = text.p,

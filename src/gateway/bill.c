@@ -22,10 +22,14 @@ bool cg_bill_usage(const struct cg_prices *book, const struct cg_price *price, e
     if (!price || !cg_price_rates(price, tier, prompt, geo, &rates))
         return false;
     for (int i = 0; i < CG_CLASS_COUNT; i++) {
+        if (usage->tokens[i] == 0) /* a bill is made at each event: most classes are empty */
+            continue;
         out->nusd[i] = cg_money_tokens(usage->tokens[i], rates.npm[i]);
         add(out, out->nusd[i]);
     }
     for (int i = 0; i < CG_TOOL_COUNT; i++) {
+        if (usage->tools[i] == 0)
+            continue;
         int64_t each = cg_prices_tool(book, price->provider, (enum cg_server_tool)i);
         out->tools_nusd += usage->tools[i] * CG_MAX(each, 0);
     }

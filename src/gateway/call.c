@@ -109,7 +109,7 @@ static void on_event(void *ctx, struct cg_slice raw, bool hide)
     struct call *c = ctx;
     if (c->phase != CALL_FLYING || c->cut)
         return;
-    enum cg_accrual a = accrue(c, cg_mono_ns());
+    enum cg_accrual a = accrue(c, c->last_at); /* of the bytes that it came with */
     if (a == CG_ACCRUAL_CUT) {
         call_cut(c, "the budget is used up");
         return;
@@ -325,18 +325,14 @@ static void make_heads(const struct call *c, struct heads *h)
             add_head(h, name, value);
 }
 
-static bool put_cap(struct call *c, struct cg_err *e)
+/* What goes upstream: the body where it is, with the cap in it. False when the cap is too small. */
+static bool put_cap(struct call *c, struct cg_slice *pieces, size_t *n, struct cg_err *e)
 {
-    struct cg_llm_splices splices;
     const char *key = c->provider->old_chat ? "max_tokens" : NULL;
-    if (!c->understood) {
-        c->sent = c->body; /* nothing to change: the bytes are shared */
-        return true;
-    }
-    cg_buf_init(&c->sent, c->body.n + CG_LLM_SPLICES_MAX * CG_LLM_SPLICE_TEXT);
-    return cg_llm_request_cap(&c->q, c->cap, key, &splices, e) &&
-           (cg_llm_splice(cg_buf_slice(&c->body), &splices, &c->sent) ||
-            cg_fail(e, CG_TOO_LARGE, "the body is too large"));
+    if (c->understood && !cg_llm_request_cap(&c->q, c->cap, key, &c->splices, e))
+        return false;
+    *n = cg_llm_splice(cg_buf_slice(&c->body), &c->splices, pieces);
+    return true;
 }
 
 void call_launch(struct call *c)
@@ -344,15 +340,17 @@ void call_launch(struct call *c)
     static const struct cg_fetch_ops ops = {on_header, on_head, on_data, on_done};
     struct cg_err e = CG_ERR_INIT;
     struct heads h = {.n = 0};
+    struct cg_slice pieces[CG_LLM_PIECES];
+    size_t npieces = 0;
     c->tap = cg_tap_create(&c->q, on_event, c);
     c->phase = CALL_FLYING;
     c->r->drain = on_drain;
     c->r->abort = on_abort;
-    bool ok = put_cap(c, &e);
+    bool ok = put_cap(c, pieces, &npieces, &e);
     CG_OWN(cg_drop_free) char *url = cg_format("%s%s", c->provider->base_url, c->path);
     make_heads(c, &h);
     const struct cg_fetch_request request = {
-        .method = c->r->method, .url = url, .headers = h.v, .body = cg_buf_slice(&c->sent)};
+        .method = c->r->method, .url = url, .headers = h.v, .body = pieces, .pieces = npieces};
     if (ok) {
         c->sent_at = cg_mono_ns();
         c->fetch = cg_fetch_start(c->g->up, &request, &ops, c, &e);

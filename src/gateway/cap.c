@@ -78,15 +78,17 @@ bool cg_llm_request_cap(const struct cg_llm_request *r, int64_t cap, const char 
     return true;
 }
 
-bool cg_llm_splice(struct cg_slice body, const struct cg_llm_splices *s, struct cg_buf *out)
+size_t cg_llm_splice(struct cg_slice body, const struct cg_llm_splices *s,
+                     struct cg_slice out[CG_LLM_PIECES])
 {
-    size_t at = 0;
-    bool ok = true;
-    for (size_t i = 0; ok && i < s->n; i++) {
-        ok = cg_buf_add(out, body.p + at, s->v[i].at - at) && cg_buf_adds(out, s->v[i].text);
+    size_t at = 0, n = 0;
+    for (size_t i = 0; i < s->n; i++) {
+        out[n++] = (struct cg_slice){body.p + at, s->v[i].at - at};
+        out[n++] = cg_slice_of(s->v[i].text);
         at = s->v[i].at + s->v[i].drop;
     }
-    return ok && cg_buf_add(out, body.p + at, body.n - at);
+    out[n++] = (struct cg_slice){body.p + at, body.n - at};
+    return n;
 }
 
 /* --- the bound --- */

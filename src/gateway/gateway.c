@@ -29,8 +29,6 @@ void call_free(struct call *c)
     g->stats.open--;
     g->body_bytes -= c->body.n;
     cg_tap_destroy(c->tap);
-    if (c->sent.p != c->body.p)
-        cg_buf_finish(&c->sent);
     cg_buf_finish(&c->body);
     cg_buf_finish(&c->reply);
     cg_buf_finish(&c->held);
@@ -235,20 +233,6 @@ void cg_gateway_verdict(struct cg_gateway *g, uint64_t call, enum cg_verdict v, 
     }
 }
 
-/* The line of a call that is over, and its bodies, are written when the client has its last bytes:
- * what that takes delays nobody. False: not yet. */
-static bool put_down(struct call *c)
-{
-    if (!c->told && c->turns++ == 0)
-        return false;
-    if (!c->told)
-        tell_call_close(c, &c->bill);
-    c->told = true;
-    if (!c->r && !c->fetch)
-        call_free(c);
-    return true;
-}
-
 /* What callbacks of ledger, tap and libcurl have only noted. */
 static void on_soon(uv_timer_t *timer)
 {
@@ -266,14 +250,15 @@ static void on_soon(uv_timer_t *timer)
             g->o.ops->broke(g->o.ctx);
         }
     }
-    bool again = false;
     for (struct call *c = g->calls; c; c = next) {
         next = c->next;
-        if (c->phase == CALL_OVER)
-            again |= !put_down(c);
+        if (c->phase == CALL_OVER && !c->keeping) {
+            c->keeping = true;
+            keep_call(c);
+        } else if (c->told && !c->r && !c->fetch) {
+            call_free(c);
+        }
     }
-    if (again)
-        gateway_soon(g);
 }
 
 /* Things end outside of whatever callback noticed it. */
@@ -484,7 +469,8 @@ struct cg_gateway *cg_gateway_create(uv_loop_t *loop, const struct cg_gateway_op
     CG_ASSERT(g->http && g->inner); /* without a socket nothing can fail */
     uv_timer_init(loop, &g->tick);
     uv_timer_init(loop, &g->soon);
-    g->tick.data = g->soon.data = g;
+    uv_timer_init(loop, &g->keep.timer);
+    g->tick.data = g->soon.data = g->keep.timer.data = g;
     uv_timer_start(&g->tick, on_tick, CALL_TICK_MS, CALL_TICK_MS);
     return g;
 }
@@ -523,6 +509,7 @@ void cg_gateway_destroy(struct cg_gateway *g)
     if (!g)
         return;
     g->closing = g->blocked = true;
+    keep_stop(g);
     struct call *next;
     for (struct call *c = g->calls; c; c = next) {
         next = c->next;
@@ -542,7 +529,8 @@ void cg_gateway_destroy(struct cg_gateway *g)
     cg_http_server_destroy(g->http);
     cg_http_server_destroy(g->inner);
     cg_upstream_destroy(g->up);
-    g->closing_handles = 2;
+    g->closing_handles = 3;
+    uv_close((uv_handle_t *)&g->keep.timer, on_closed);
     uv_close((uv_handle_t *)&g->soon, on_closed);
     uv_close((uv_handle_t *)&g->tick, on_closed);
 }

@@ -10,6 +10,7 @@
 
 #include "gateway/ledger.h"
 #include "gateway/reply.h"
+#include "record/blob.h"
 
 struct cg_gateway;
 
@@ -37,8 +38,10 @@ struct cg_gateway_provider {
 struct cg_gateway_ops {
     /* A line for the record: the data of an `llm_call`; valid during the call. */
     void (*tell)(void *ctx, struct cg_slice data);
-    /* Keeps a body; false: it was not kept. */
-    bool (*blob)(void *ctx, struct cg_slice bytes, char name[65]);
+    /* Keep a body: cg_blob_work_run comes between the two, on another thread. False: it was not
+     * kept. */
+    void (*blob_begin)(void *ctx, struct cg_slice bytes, struct cg_blob_work *w);
+    bool (*blob_end)(void *ctx, struct cg_blob_work *w, char name[CG_BLOB_NAME]);
     /* The ledger wants its rows on disk soon. */
     void (*hurry)(void *ctx);
     /* A call wanted money that is not there: the guard acts. */

@@ -1,5 +1,6 @@
 /* The inside of the gateway: gateway.c takes requests and admits, call.c moves one call to its end,
- * tell.c writes what the record says about it. */
+ * tell.c writes what the record says about it, keep.c
+ * keeps its bodies. */
 #ifndef CG_GATEWAY_INNER_H
 #define CG_GATEWAY_INNER_H
 
@@ -14,6 +15,8 @@ enum {
     CALL_BODIES_MAX = 256 << 20,   /* of all calls together */
     CALL_TICK_MS = 250,
 };
+
+enum keep_body { KEEP_REQUEST, KEEP_REPLY, KEEP_BODIES };
 
 enum call_phase { CALL_WAITING, CALL_FLYING, CALL_OVER };
 
@@ -33,8 +36,8 @@ struct call {
     const struct cg_price *price;
     struct cg_llm_bound bound;
     int64_t cap;
-    struct cg_buf body;  /* as the client means it: decoded */
-    struct cg_buf sent;  /* with the cap */
+    struct cg_buf body;            /* as the client means it: decoded */
+    struct cg_llm_splices splices; /* the cap, in what is sent */
     struct cg_buf reply; /* as it came, at most CALL_KEEP_MAX; whole for what is no stream */
     struct cg_buf held;  /* events that wait for the disk */
     struct cg_tap *tap;
@@ -47,9 +50,19 @@ struct call {
     const char *verdict; /* how it ended, for the record */
     struct cg_bill bill;
     int64_t over_at;
-    unsigned turns; /* of the loop since it was over */
+    bool keeping; /* its bodies wait, or are packed */
+    bool packing;
+    struct cg_blob_work blob[KEEP_BODIES];
+    struct call *keep_next;
     bool told;
     char why[256];
+};
+
+struct keep {
+    struct call *first, *last; /* whose bodies wait */
+    size_t bytes;
+    struct keep_job *job; /* under way */
+    uv_timer_t timer;
 };
 
 struct cg_gateway {
@@ -64,6 +77,7 @@ struct cg_gateway {
     struct cg_gateway_stats stats;
     uv_timer_t tick;
     uv_timer_t soon; /* what may not be done inside the ledger's callbacks */
+    struct keep keep;
     bool blocked, closing;
     unsigned closing_handles;
 };
@@ -81,6 +95,14 @@ void call_accrue(struct call *c, int64_t now);
 void call_flush(struct call *c);
 void call_hung_up(struct call *c);
 void call_bill(struct call *c, struct cg_bill *out);
+
+/* keep.c */
+void keep_call(struct call *c); /* it is over: its last line follows */
+void keep_begin(struct cg_gateway *g);
+void keep_due(uv_timer_t *timer);
+/* Puts a body that the line is about to name; false: it is not kept. */
+bool keep_put(struct call *c, enum keep_body which, char name[CG_BLOB_NAME]);
+void keep_stop(struct cg_gateway *g); /* waits for the worker; what waits is the caller's to tell */
 
 /* tell.c */
 void tell_call_open(struct call *c);

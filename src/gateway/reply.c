@@ -13,7 +13,9 @@ struct cg_tap {
     cg_tap_event_fn event;
     void *ctx;
     struct cg_buf buf;
+    size_t at;     /* events before this are given out */
     size_t looked; /* no end of an event before this */
+    struct cg_buf joined;
     bool dead;
     bool final_seen;
     struct cg_reply r;
@@ -32,6 +34,7 @@ struct cg_tap *cg_tap_create(const struct cg_llm_request *request, cg_tap_event_
     t->r.sequence = -1;
     t->r.thinking_hidden = request->api == CG_LLM_RESPONSES;
     cg_buf_init(&t->buf, CG_REPLY_EVENT_MAX + 65536);
+    cg_buf_init(&t->joined, CG_REPLY_EVENT_MAX);
     return t;
 }
 
@@ -40,6 +43,7 @@ void cg_tap_destroy(struct cg_tap *t)
     if (!t)
         return;
     cg_buf_finish(&t->buf);
+    cg_buf_finish(&t->joined);
     free(t->r.raw_usage);
     free(t);
 }
@@ -169,10 +173,9 @@ static void keep_raw(struct cg_reply *r, struct cg_slice text, const char *key)
 {
     const char *at = NULL;
     size_t k = strlen(key);
-    for (size_t i = 0; i + k < text.n; i++)
-        if (text.p[i] == '"' && memcmp(text.p + i, key, k) == 0)
-            at = text.p + i + k;
     const char *end = text.p + text.n;
+    for (const char *hit = text.p; (hit = memmem(hit, (size_t)(end - hit), key, k)) != NULL;)
+        at = hit += k;
     while (at && at < end && (*at == ' ' || *at == ':'))
         at++;
     if (!at || at >= end || *at != '{')
@@ -412,65 +415,69 @@ static bool take(struct cg_tap *t, const struct cg_json *o, bool whole)
     return false;
 }
 
-/* The `data:` lines of an event, joined. */
-static void data_of(struct cg_slice raw, struct cg_buf *out)
+/* The `data:` lines of an event: where they stand when there is one, else joined. */
+static struct cg_slice data_of(struct cg_tap *t, struct cg_slice raw)
 {
-    size_t at = 0;
-    while (at < raw.n) {
-        const char *line = raw.p + at;
-        const char *nl = memchr(line, '\n', raw.n - at);
-        size_t n = nl ? (size_t)(nl - line) : raw.n - at;
-        at += n + 1;
+    struct cg_slice one = {NULL, 0};
+    const char *end = raw.p + raw.n;
+    cg_buf_clear(&t->joined);
+    for (const char *line = raw.p, *next; line < end; line = next) {
+        const char *nl = memchr(line, '\n', (size_t)(end - line));
+        size_t n = (size_t)((nl ? nl : end) - line);
+        next = nl ? nl + 1 : end;
         if (n > 0 && line[n - 1] == '\r')
             n--;
         if (n < 5 || memcmp(line, "data:", 5) != 0)
             continue;
         size_t skip = n > 5 && line[5] == ' ' ? 6 : 5;
-        if (out->n > 0)
-            (void)cg_buf_addc(out, '\n');
-        (void)cg_buf_add(out, line + skip, n - skip);
+        struct cg_slice text = {line + skip, n - skip};
+        if (!one.p) {
+            one = text;
+            continue;
+        }
+        if (t->joined.n == 0)
+            (void)cg_buf_add(&t->joined, one.p, one.n);
+        if (t->joined.n > 0)
+            (void)cg_buf_addc(&t->joined, '\n');
+        (void)cg_buf_add(&t->joined, text.p, text.n);
     }
+    return t->joined.n > 0 ? cg_buf_slice(&t->joined) : one;
 }
 
 static void one_event(struct cg_tap *t, struct cg_slice raw)
 {
-    CG_OWN(cg_drop_buf) struct cg_buf data;
     bool hide = false;
-    cg_buf_init(&data, CG_REPLY_EVENT_MAX);
-    data_of(raw, &data);
+    struct cg_slice data = data_of(t, raw);
     t->r.events++;
-    if (data.n > 0 && cg_slice_eq(cg_buf_slice(&data), "[DONE]")) {
+    if (data.n > 0 && cg_slice_eq(data, "[DONE]")) {
         t->r.finished = true;
     } else if (data.n > 0) {
-        CG_OWN(cg_drop_json)
-        struct cg_json *o = cg_json_parse(cg_buf_slice(&data), &limits, NULL);
+        CG_OWN(cg_drop_json) struct cg_json *o = cg_json_parse(data, &limits, NULL);
         t->r.started = true;
         if (o) {
             hide = take(t, o, false) && t->api == CG_LLM_CHAT && !t->include_usage;
-            keep_raw(&t->r, cg_buf_slice(&data),
-                     t->api == CG_LLM_GEMINI ? "\"usageMetadata\"" : "\"usage\"");
+            keep_raw(&t->r, data, t->api == CG_LLM_GEMINI ? "\"usageMetadata\"" : "\"usage\"");
         }
     }
     if (t->event)
         t->event(t->ctx, raw, hide);
 }
 
-/* Behind the blank line that ends the first event; 0: it is not whole. */
+/* Behind the blank line that ends the next event; 0: it is not whole. */
 static size_t event_end(struct cg_tap *t)
 {
-    const char *p = t->buf.p;
-    size_t i = t->looked;
-    for (; i < t->buf.n; i++) {
-        if (p[i] != '\n')
-            continue;
-        if (i + 1 < t->buf.n && p[i + 1] == '\n')
-            return i + 2;
-        if (i + 2 < t->buf.n && p[i + 1] == '\r' && p[i + 2] == '\n')
-            return i + 3;
-        if (i + 2 >= t->buf.n)
-            break;
+    const char *end = t->buf.p + t->buf.n;
+    const char *p = t->buf.p + t->looked;
+    while (p < end && (p = memchr(p, '\n', (size_t)(end - p))) != NULL) {
+        if (p + 1 < end && p[1] == '\n')
+            return (size_t)(p - t->buf.p) + 2;
+        if (p + 2 < end && p[1] == '\r' && p[2] == '\n')
+            return (size_t)(p - t->buf.p) + 3;
+        if (p + 2 >= end)
+            break; /* looked at again when more has come */
+        p++;
     }
-    t->looked = i;
+    t->looked = p && p < end ? (size_t)(p - t->buf.p) : t->buf.n;
     return 0;
 }
 
@@ -481,10 +488,13 @@ bool cg_tap_feed(struct cg_tap *t, struct cg_slice bytes, struct cg_err *e)
         return cg_fail(e, CG_TOO_LARGE, "an event of the reply is too large");
     }
     for (size_t n; (n = event_end(t)) > 0;) {
-        one_event(t, (struct cg_slice){t->buf.p, n});
-        cg_buf_consume(&t->buf, n);
-        t->looked = 0;
+        struct cg_slice raw = {t->buf.p + t->at, n - t->at};
+        t->at = t->looked = n;
+        one_event(t, raw);
     }
+    cg_buf_consume(&t->buf, t->at);
+    t->looked -= t->at;
+    t->at = 0;
     if (t->buf.n > CG_REPLY_EVENT_MAX) {
         t->dead = true;
         return cg_fail(e, CG_TOO_LARGE, "an event of the reply is too large");
@@ -494,10 +504,11 @@ bool cg_tap_feed(struct cg_tap *t, struct cg_slice bytes, struct cg_err *e)
 
 void cg_tap_end(struct cg_tap *t)
 {
-    if (t->buf.n > 0 && !t->dead)
-        one_event(t, cg_buf_slice(&t->buf));
+    struct cg_slice rest = {t->buf.p + t->at, t->buf.n - t->at};
+    if (rest.n > 0 && !t->dead)
+        one_event(t, rest);
     cg_buf_clear(&t->buf);
-    t->looked = 0;
+    t->at = t->looked = 0;
 }
 
 bool cg_tap_json(struct cg_tap *t, struct cg_slice body, struct cg_err *e)

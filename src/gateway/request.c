@@ -7,6 +7,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/scan.h"
+
 enum { DEPTH_MAX = 64 };
 
 const char *const cg_llm_api_names[CG_LLM_API_COUNT] = {
@@ -102,44 +104,42 @@ static void blank(struct pass *s)
         s->p++;
 }
 
-/* Skips bytes of a string that say nothing, eight at a time; texts are most of a body. */
-static const char *plain_until(const char *p, const char *end)
+static bool is_escape(char c)
 {
-    const uint64_t ones = UINT64_C(0x0101010101010101), tops = ones << 7;
-    for (; end - p >= 8; p += 8) {
-        uint64_t w;
-        memcpy(&w, p, sizeof w);
-        uint64_t quote = w ^ ones * '"', slash = w ^ ones * '\\';
-        uint64_t odd =
-            ((quote - ones) & ~quote) | ((slash - ones) & ~slash) | ((w - ones * 0x20) & ~w);
-        if (odd & tops)
-            break;
+    switch (c) {
+    case '"':
+    case '\\':
+    case '/':
+    case 'b':
+    case 'f':
+    case 'n':
+    case 'r':
+    case 't':
+    case 'u':
+        return true;
+    default:
+        return false;
     }
-    while (p < end && *p != '"' && *p != '\\' && (unsigned char)*p >= 0x20)
-        p++;
-    return p;
 }
 
 static bool string(struct pass *s, struct cg_slice *out, bool *escaped)
 {
-    const char *from = ++s->p;
+    const char *from = s->p + 1, *p = from, *end = s->end;
     *escaped = false;
-    for (; s->p < s->end; s->p++) {
-        s->p = plain_until(s->p, s->end);
-        if (s->p >= s->end || *s->p == '"')
+    for (;; p++) {
+        p = cg_scan_plain(p, end);
+        if (p >= end || *p != '\\')
             break;
-        if ((unsigned char)*s->p < 0x20)
-            return bad(s, "a control character in a string");
-        if (*s->p == '\\') {
-            *escaped = true;
-            if (++s->p >= s->end || !strchr("\"\\/bfnrtu", *s->p))
-                return bad(s, "a bad escape");
-        }
+        *escaped = true;
+        if (++p >= end || !is_escape(*p))
+            return bad(s, "a bad escape");
     }
-    if (s->p >= s->end)
+    if (p >= end)
         return bad(s, "it ends within a string");
-    *out = (struct cg_slice){from, (size_t)(s->p - from)};
-    s->p++;
+    if (*p != '"')
+        return bad(s, "a control character in a string");
+    *out = (struct cg_slice){from, (size_t)(p - from)};
+    s->p = p + 1;
     return true;
 }
 

@@ -95,9 +95,11 @@ CG_MUST_USE bool cg_llm_request_cap(const struct cg_llm_request *r, int64_t cap,
                                     const char *chat_key, struct cg_llm_splices *out,
                                     struct cg_err *e);
 
-/* The body with the splices in it, into `out`. False when out's maximum is too small. */
-CG_MUST_USE bool cg_llm_splice(struct cg_slice body, const struct cg_llm_splices *s,
-                               struct cg_buf *out);
+enum { CG_LLM_PIECES = 2 * CG_LLM_SPLICES_MAX + 1 };
+
+/* The body with the splices in it, as pieces of the body and of the splices' texts. Their count. */
+size_t cg_llm_splice(struct cg_slice body, const struct cg_llm_splices *s,
+                     struct cg_slice out[CG_LLM_PIECES]);
 
 enum { CG_LLM_IMAGE_TOKENS = 8192, CG_LLM_OVERHEAD_TOKENS = 1024, CG_LLM_TOOL_TOKENS = 20000 };
 

@@ -27,14 +27,11 @@ static void end(struct call *c, struct cg_buf *b, struct cg_jsonw *j)
     cg_buf_finish(b);
 }
 
-static void put_blob(struct call *c, struct cg_jsonw *j, const char *key,
-                     const struct cg_buf *bytes)
+static void put_blob(struct call *c, struct cg_jsonw *j, const char *key, enum keep_body which)
 {
-    char name[65];
-    if (!c->g->o.bodies || bytes->n == 0 ||
-        !c->g->o.ops->blob(c->g->o.ctx, cg_buf_slice(bytes), name))
-        return;
-    cg_jsonw_kstr(j, key, name);
+    char name[CG_BLOB_NAME];
+    if (keep_put(c, which, name))
+        cg_jsonw_kstr(j, key, name);
 }
 
 void tell_call_open(struct call *c)
@@ -150,8 +147,8 @@ void tell_call_close(struct call *c, const struct cg_bill *bill)
     if (c->sent_at && c->first_at)
         cg_jsonw_kint(&j, "ttft_ms", (c->first_at - c->sent_at) / 1000000);
     cg_jsonw_kuint(&j, "reply_bytes", c->reply.n);
-    put_blob(c, &j, "request_blob", &c->body);
-    put_blob(c, &j, "reply_blob", &c->reply);
+    put_blob(c, &j, "request_blob", KEEP_REQUEST);
+    put_blob(c, &j, "reply_blob", KEEP_REPLY);
     put_reply(c, &j);
     end(c, &b, &j);
 }

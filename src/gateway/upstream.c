@@ -13,6 +13,7 @@ enum {
     CONNECTIONS_KEPT = 64,
     SILENCE_S = 900,
     HEADERS_MAX = 64,
+    UPLOAD_AT_ONCE = 256 * 1024, /* most prompts leave in one piece */
     WATCHES_MAX = 16384,
     EASY_SPARE = 32
 };
@@ -51,6 +52,8 @@ struct cg_fetch {
     struct curl_slist *headers;
     struct cg_fetch_ops ops;
     void *ctx;
+    struct cg_slice body[CG_FETCH_PIECES];
+    size_t pieces, piece, at; /* what goes next */
     unsigned nheaders;
     bool headed, inside, cancelled, stuck;
     char error[CURL_ERROR_SIZE];
@@ -343,6 +346,53 @@ static size_t on_data(char *p, size_t size, size_t n, void *ctx)
     return taken ? n : CURL_WRITEFUNC_PAUSE;
 }
 
+/* From the pieces where they are: a prompt of many kilobytes is not put together once more. */
+static size_t on_upload(char *to, size_t size, size_t n, void *ctx)
+{
+    struct cg_fetch *f = ctx;
+    size_t room = size * n, done = 0;
+    while (done < room && f->piece < f->pieces) {
+        struct cg_slice from = f->body[f->piece];
+        size_t take = CG_MIN(room - done, from.n - f->at);
+        memcpy(to + done, from.p + f->at, take);
+        done += take;
+        f->at += take;
+        if (f->at == from.n) {
+            f->piece++;
+            f->at = 0;
+        }
+    }
+    return done;
+}
+
+/* A kept connection turned out to be closed: the request goes again on another. */
+static int on_rewind(void *ctx, curl_off_t offset, int origin)
+{
+    struct cg_fetch *f = ctx;
+    if (offset != 0 || origin != SEEK_SET)
+        return CURL_SEEKFUNC_CANTSEEK;
+    f->piece = f->at = 0;
+    return CURL_SEEKFUNC_OK;
+}
+
+static void set_body(struct cg_fetch *f, const struct cg_fetch_request *r)
+{
+    size_t n = 0;
+    CG_ASSERT(r->pieces <= CG_COUNT(f->body));
+    for (size_t i = 0; i < r->pieces; i++) {
+        if (r->body[i].n > 0)
+            f->body[f->pieces++] = r->body[i];
+        n += r->body[i].n;
+    }
+    curl_easy_setopt(f->easy, CURLOPT_POST, 1L);
+    curl_easy_setopt(f->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)n);
+    curl_easy_setopt(f->easy, CURLOPT_UPLOAD_BUFFERSIZE, (long)UPLOAD_AT_ONCE);
+    curl_easy_setopt(f->easy, CURLOPT_READFUNCTION, on_upload);
+    curl_easy_setopt(f->easy, CURLOPT_READDATA, f);
+    curl_easy_setopt(f->easy, CURLOPT_SEEKFUNCTION, on_rewind);
+    curl_easy_setopt(f->easy, CURLOPT_SEEKDATA, f);
+}
+
 static bool add_headers(struct cg_fetch *f, const char *const *headers)
 {
     for (; *headers; headers++) {
@@ -378,11 +428,8 @@ static void set_options(struct cg_fetch *f, const struct cg_fetch_request *r)
     curl_easy_setopt(h, CURLOPT_WRITEDATA, f);
     curl_easy_setopt(h, CURLOPT_HEADERFUNCTION, on_header);
     curl_easy_setopt(h, CURLOPT_HEADERDATA, f);
-    if (cg_streq(r->method, "POST")) {
-        curl_easy_setopt(h, CURLOPT_POST, 1L);
-        curl_easy_setopt(h, CURLOPT_POSTFIELDS, r->body.n ? r->body.p : "");
-        curl_easy_setopt(h, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)r->body.n);
-    }
+    if (cg_streq(r->method, "POST"))
+        set_body(f, r);
 }
 
 struct cg_fetch *cg_fetch_start(struct cg_upstream *u, const struct cg_fetch_request *r,

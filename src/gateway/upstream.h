@@ -12,6 +12,8 @@
 struct cg_upstream;
 struct cg_fetch;
 
+enum { CG_FETCH_PIECES = 16 };
+
 struct cg_fetch_ops {
     /* A header of the reply, names as they came. */
     void (*header)(void *ctx, const char *name, const char *value);
@@ -28,7 +30,10 @@ struct cg_fetch_request {
     const char *method; /* "GET" or "POST" */
     const char *url;
     const char *const *headers; /* "Name: value", NULL-terminated */
-    struct cg_slice body;       /* stays the caller's and in place until done or cancel */
+    /* The body in pieces, which are copied; their bytes stay the caller's and in place until done
+     * or cancel. */
+    const struct cg_slice *body;
+    size_t pieces; /* at most CG_FETCH_PIECES */
     uint32_t connect_ms;
 };
 

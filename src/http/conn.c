@@ -285,8 +285,8 @@ static bool start_request(struct cg_http_conn *c, size_t n)
     cg_buf_init(&r->extra, 8192);
     unsigned char bytes[8];
     cg_rand_bytes(bytes, sizeof bytes);
-    for (size_t i = 0; i < sizeof bytes; i++)
-        cg_snprintf(r->id + 2 * i, 3, "%02x", bytes[i]);
+    for (size_t i = 0; i < 2 * sizeof bytes; i++)
+        r->id[i] = "0123456789abcdef"[bytes[i / 2] >> (i % 2 ? 0 : 4) & 15];
     c->state = CONN_BODY;
     c->req_live = true;
     c->headless = c->parser.method == HTTP_HEAD;
@@ -306,6 +306,24 @@ static void body_complete(struct cg_http_conn *c)
         c->req.on_end = NULL;
         on_end(&c->req);
     }
+}
+
+/* Body bytes that came while nothing waits go to the parser where they are; what is behind the body
+ * waits. False when the connection is gone. */
+static bool pass_body(struct cg_http_conn *c, struct cg_slice bytes)
+{
+    size_t used = 0;
+    bool outer = c->advancing;
+    c->advancing = true;
+    bool ok = parse(c, bytes, &used);
+    if (ok && used < bytes.n && !cg_buf_add(&c->in, bytes.p + used, bytes.n - used)) {
+        conn_destroy(c);
+        ok = false;
+    }
+    if (ok && c->body_done)
+        body_complete(c);
+    c->advancing = outer;
+    return ok && !c->dead;
 }
 
 static bool feed_body(struct cg_http_conn *c)
@@ -395,7 +413,10 @@ static bool on_read(void *ctx, struct cg_slice bytes, struct cg_err *e)
     (void)e;
     if (c->closing)
         return true; /* dropped: see conn_close_after_reply */
-    if (!cg_buf_add(&c->in, bytes.p, bytes.n)) {
+    bool straight = c->state == CONN_BODY && !c->body_done && c->in.n == 0 && !c->advancing;
+    if (straight && !pass_body(c, bytes))
+        return true;
+    if (!straight && !cg_buf_add(&c->in, bytes.p, bytes.n)) {
         /* pipelined bytes beyond what may wait: stop reading until the reply is out */
         conn_destroy(c);
         return true;

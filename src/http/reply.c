@@ -127,8 +127,12 @@ void cg_http_write(struct cg_http_req *r, struct cg_slice bytes)
         return;
     }
     char size[24];
-    cg_snprintf(size, sizeof size, "%zx\r\n", bytes.n);
-    conn_queue(c, size, strlen(size));
+    size_t at = sizeof size; /* streams are written event by event: printf would be half of it */
+    size[--at] = '\n';
+    size[--at] = '\r';
+    for (size_t n = bytes.n; n > 0; n >>= 4)
+        size[--at] = "0123456789abcdef"[n & 15];
+    conn_queue(c, size + at, sizeof size - at);
     conn_queue(c, bytes.p, bytes.n);
     conn_queue(c, "\r\n", 2);
 }
@@ -165,6 +169,8 @@ void cg_http_reply(struct cg_http_req *r, int status, const char *type, struct c
 
 /* --- bodies --- */
 
+enum { BODY_AHEAD = 256 * 1024 };
+
 static void refuse_large(struct cg_http_req *r)
 {
     struct cg_http_conn *c = r->conn;
@@ -198,6 +204,9 @@ void cg_http_read_body(struct cg_http_req *r, size_t max, void (*done)(struct cg
         refuse_large(r);
         return;
     }
+    /* one that says its length is not copied while it grows; what is only said gets little */
+    if (r->content_length > 0)
+        CG_ASSERT(cg_buf_room(&r->body, (size_t)CG_MIN(r->content_length, BODY_AHEAD)));
     r->on_body = gather_body;
     r->on_end = done;
 }

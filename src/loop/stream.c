@@ -1,7 +1,8 @@
 /* uv_poll with direct read(2) and write(2): descriptors may be sockets, pipes or PTYs, and no
  * request objects are needed. A wake-up reads at most READS buffers, so that one busy stream leaves
- * room for the others. `destroy` inside a callback only marks; memory goes in uv's close callback.
- */
+ * room for the others. Output that is kicked is written when the loop's turn is over, all of it at
+ * once, and only what the descriptor does not take waits in the poll set: most of it costs one
+ * system call. `destroy` inside a callback only marks; memory goes in uv's close callbacks. */
 #include "loop/stream.h"
 
 #include <errno.h>
@@ -15,11 +16,15 @@ enum { READ_SIZE = 65536, READS = 4, WRITES = 8 };
 
 struct cg_stream {
     uv_poll_t poll;
+    uv_idle_t turn; /* runs when there is output that may be taken */
+    unsigned handles;
     int fd;
+    int events; /* that are waited for */
     struct cg_stream_ops ops;
     void *ctx;
     bool paused;    /* reading is stopped by the owner */
     bool kicked;    /* the owner says that there is output */
+    bool blocked;   /* the descriptor has taken all that it could */
     bool finishing; /* shut down sending once output is empty */
     bool shut;
     bool ended;     /* on_end was called */
@@ -27,6 +32,7 @@ struct cg_stream {
 };
 
 static void on_poll(uv_poll_t *poll, int status, int events);
+static void on_turn(uv_idle_t *turn);
 
 static void update(struct cg_stream *s)
 {
@@ -35,8 +41,15 @@ static void update(struct cg_stream *s)
     int events = 0;
     if (!s->paused && !s->ended)
         events |= UV_READABLE;
-    if (s->kicked && !s->ended)
+    if (s->kicked && s->blocked && !s->ended)
         events |= UV_WRITABLE;
+    if (s->kicked && !s->blocked && !s->ended)
+        uv_idle_start(&s->turn, on_turn);
+    else
+        uv_idle_stop(&s->turn);
+    if (events == s->events) /* libuv would take the descriptor out and put it in again */
+        return;
+    s->events = events;
     if (events)
         uv_poll_start(&s->poll, events, on_poll);
     else
@@ -48,7 +61,7 @@ static void end(struct cg_stream *s, const struct cg_err *why)
     if (s->ended || s->destroyed)
         return;
     s->ended = true;
-    uv_poll_stop(&s->poll);
+    update(s);
     if (s->ops.on_end)
         s->ops.on_end(s->ctx, why);
 }
@@ -107,7 +120,7 @@ static void do_writes(struct cg_stream *s)
         if (n < 0 && errno == ENOTSOCK)
             n = write(s->fd, out.p, out.n);
         if (n < 0) {
-            fatal(s, "write");
+            s->blocked = !fatal(s, "write");
             return;
         }
         s->ops.wrote(s->ctx, (size_t)n);
@@ -121,10 +134,19 @@ static void on_poll(uv_poll_t *poll, int status, int events)
         /* EPOLLERR: let the next call on the descriptor name the error */
         events = UV_READABLE | UV_WRITABLE;
     }
-    if (events & UV_WRITABLE)
+    if (events & UV_WRITABLE) {
+        s->blocked = false;
         do_writes(s);
+    }
     if ((events & UV_READABLE) && !s->paused && !s->ended && !s->destroyed)
         do_reads(s);
+    update(s);
+}
+
+static void on_turn(uv_idle_t *turn)
+{
+    struct cg_stream *s = turn->data;
+    do_writes(s);
     update(s);
 }
 
@@ -143,7 +165,9 @@ struct cg_stream *cg_stream_create(uv_loop_t *loop, int fd, const struct cg_stre
         cg_fail(e, CG_IO, "watch descriptor %d: %s", fd, uv_strerror(rc));
         return NULL;
     }
-    s->poll.data = s;
+    uv_idle_init(loop, &s->turn);
+    s->handles = 2;
+    s->poll.data = s->turn.data = s;
     update(s);
     return s;
 }
@@ -177,7 +201,9 @@ void cg_stream_finish_writing(struct cg_stream *s)
 
 static void on_closed(uv_handle_t *handle)
 {
-    free(CG_CONTAINER(handle, struct cg_stream, poll));
+    struct cg_stream *s = handle->data;
+    if (--s->handles == 0)
+        free(s);
 }
 
 void cg_stream_destroy(struct cg_stream *s)
@@ -189,6 +215,7 @@ void cg_stream_destroy(struct cg_stream *s)
     close(s->fd);
     s->fd = -1;
     uv_close((uv_handle_t *)&s->poll, on_closed);
+    uv_close((uv_handle_t *)&s->turn, on_closed);
 }
 
 int cg_stream_fd(const struct cg_stream *s)

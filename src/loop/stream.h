@@ -29,7 +29,8 @@ CG_MUST_USE struct cg_stream *cg_stream_create(uv_loop_t *loop, int fd,
                                                const struct cg_stream_ops *ops, void *ctx,
                                                struct cg_err *e);
 
-/* There is output: it is written when the loop gets to it. Cheap; call it freely. */
+/* There is output: it is written when this turn of the loop is over, or when the descriptor takes
+ * it. Cheap; call it freely. */
 void cg_stream_kick(struct cg_stream *s);
 
 void cg_stream_read_pause(struct cg_stream *s);

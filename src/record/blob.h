@@ -68,6 +68,22 @@ void cg_blobs_close(struct cg_blobs *b); /* what was not synced is dropped */
 CG_MUST_USE bool cg_blobs_put(struct cg_blobs *b, struct cg_slice bytes, char name[CG_BLOB_NAME],
                               struct cg_err *e);
 
+/* A put in three steps, so that the costly one, `run` (the hash and the compression), may be on
+ * another thread: begin and end belong to the store's, and the bytes stay in place in between. */
+struct cg_blob_work {
+    struct cg_slice bytes;
+    struct cg_buf clean; /* what is kept instead of the caller's bytes, if anything */
+    int dir;             /* the store's; -1: there is none */
+    char name[CG_BLOB_NAME];
+    char *packed; /* NULL: not run, or such a blob is there already */
+    size_t packed_n;
+};
+void cg_blobs_begin(const struct cg_blobs *b, struct cg_slice bytes, struct cg_blob_work *w);
+void cg_blob_work_run(struct cg_blob_work *w);
+/* As cg_blobs_put; w may be ended again after a failure. What it holds goes with the finish. */
+CG_MUST_USE bool cg_blobs_end(struct cg_blobs *b, struct cg_blob_work *w, struct cg_err *e);
+void cg_blob_work_finish(struct cg_blob_work *w);
+
 /* Takes the blobs that were put longest ago out of the store until `bytes` more fit, at most
  * `max`; their names are told one by one. They leave the disk with the flush that begins next, so
  * that the line that says so is there before they are gone. False when that makes no room. */

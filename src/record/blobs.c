@@ -270,36 +270,81 @@ static bool fits(const struct cg_blobs *b, uint64_t bytes)
     return b->bytes - b->parting + bytes <= b->quota;
 }
 
-bool cg_blobs_put(struct cg_blobs *b, struct cg_slice bytes, char name[CG_BLOB_NAME],
-                  struct cg_err *e)
+void cg_blobs_begin(const struct cg_blobs *b, struct cg_slice bytes, struct cg_blob_work *w)
 {
-    if (bytes.n > b->max_bytes)
-        return cg_fail(e, CG_TOO_LARGE, "%zu bytes are more than a blob may have (%zu)", bytes.n,
+    *w = (struct cg_blob_work){.bytes = bytes, .dir = b ? b->dir : -1};
+}
+
+static void pack(struct cg_blob_work *w)
+{
+    size_t bound = ZSTD_compressBound(w->bytes.n);
+    char *packed = cg_realloc(NULL, bound);
+    size_t n = ZSTD_compress(packed, bound, w->bytes.p ? w->bytes.p : "", w->bytes.n, LEVEL);
+    if (ZSTD_isError(n)) {
+        free(packed);
+        return;
+    }
+    w->packed = packed;
+    w->packed_n = n;
+}
+
+/* One that has its file is not packed again. If it leaves before the end, it is packed there. */
+void cg_blob_work_run(struct cg_blob_work *w)
+{
+    char path[NAME_ROOM];
+    cg_blob_name(w->bytes, w->name);
+    file_name(w->name, path);
+    if (w->dir < 0 || faccessat(w->dir, path, F_OK, 0) != 0)
+        pack(w);
+}
+
+void cg_blob_work_finish(struct cg_blob_work *w)
+{
+    free(CG_MOVE(w->packed));
+    cg_buf_finish(&w->clean);
+}
+
+bool cg_blobs_end(struct cg_blobs *b, struct cg_blob_work *w, struct cg_err *e)
+{
+    if (w->bytes.n > b->max_bytes)
+        return cg_fail(e, CG_TOO_LARGE, "%zu bytes are more than a blob may have (%zu)", w->bytes.n,
                        b->max_bytes);
-    cg_blob_name(bytes, name);
-    struct entry *x = cg_map_get(&b->map, name);
+    if (!w->name[0])
+        cg_blob_name(w->bytes, w->name);
+    struct entry *x = cg_map_get(&b->map, w->name);
     if (x && x->state == LEAVING)
-        return cg_fail(e, CG_LIMIT, "blob %s is being thinned at this moment", name);
+        return cg_fail(e, CG_LIMIT, "blob %s is being thinned at this moment", w->name);
     if (x) {
         put_again(b, x);
         return true;
     }
-    size_t bound = ZSTD_compressBound(bytes.n);
-    CG_OWN(cg_drop_free) char *packed = cg_alloc(bound);
-    size_t n = ZSTD_compress(packed, bound, bytes.p ? bytes.p : "", bytes.n, LEVEL);
-    if (ZSTD_isError(n))
-        return cg_fail(e, CG_INTERNAL, "compress a blob: %s", ZSTD_getErrorName(n));
+    if (!w->packed)
+        pack(w);
+    if (!w->packed)
+        return cg_fail(e, CG_INTERNAL, "a blob could not be compressed");
+    size_t n = w->packed_n;
     if (!fits(b, blocks(n)))
         return cg_fail(e, CG_LIMIT, "the record's blobs have used their %llu bytes",
                        (unsigned long long)b->quota);
     if (b->waiting >= PENDING_MAX || b->waiting_bytes + n > PENDING_BYTES_MAX)
         return cg_fail(e, CG_LIMIT, "too many blobs wait for the disk");
-    if (!write_waiting(b, name, packed, n, e))
+    if (!write_waiting(b, w->name, w->packed, n, e))
         return false;
-    add_entry(b, name, blocks(n), WAITING);
+    add_entry(b, w->name, blocks(n), WAITING);
     b->waiting++;
     b->waiting_bytes += n;
     return true;
+}
+
+bool cg_blobs_put(struct cg_blobs *b, struct cg_slice bytes, char name[CG_BLOB_NAME],
+                  struct cg_err *e)
+{
+    struct cg_blob_work w;
+    cg_blobs_begin(b, bytes, &w);
+    bool ok = cg_blobs_end(b, &w, e);
+    memcpy(name, w.name, CG_BLOB_NAME);
+    cg_blob_work_finish(&w);
+    return ok;
 }
 
 bool cg_blobs_thin(struct cg_blobs *b, uint64_t bytes, unsigned max,

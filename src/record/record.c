@@ -408,24 +408,45 @@ static bool make_room(struct cg_record *r, size_t length)
     return fits;
 }
 
-bool cg_record_put_blob(struct cg_record *r, struct cg_slice bytes, char name[CG_BLOB_NAME],
-                        struct cg_err *e)
+void cg_record_blob_begin(struct cg_record *r, struct cg_slice bytes, struct cg_blob_work *w)
 {
-    CG_ASSERT(!r->open);
-    CG_OWN(cg_drop_buf) struct cg_buf clean;
+    struct cg_buf clean;
     cg_buf_init(&clean, 16 * bytes.n);
-    if (r->filter.blob && r->filter.blob(r->filter_ctx, bytes, &clean))
-        bytes = cg_buf_slice(&clean);
+    bool changed = r->filter.blob && r->filter.blob(r->filter_ctx, bytes, &clean);
+    cg_blobs_begin(r->blobs, changed ? cg_buf_slice(&clean) : bytes, w);
+    w->clean = clean;
+}
+
+static bool put_packed(struct cg_record *r, struct cg_blob_work *w, struct cg_err *e)
+{
     if (r->degraded)
         return cg_fail(e, CG_IO, "the record cannot be written: %s", r->disk_text);
     if (!r->blobs && (r->blobs = cg_blobs_open(r->tail.dir_fd, &r->blobs_options, e)) == NULL)
         return false;
-    if (cg_blobs_put(r->blobs, bytes, name, e))
+    if (cg_blobs_end(r->blobs, w, e))
         return true;
-    if (!e || e->code != CG_LIMIT || !make_room(r, bytes.n))
+    if (!e || e->code != CG_LIMIT || !make_room(r, w->bytes.n))
         return false;
     *e = (struct cg_err)CG_ERR_INIT;
-    return cg_blobs_put(r->blobs, bytes, name, e);
+    return cg_blobs_end(r->blobs, w, e);
+}
+
+bool cg_record_blob_end(struct cg_record *r, struct cg_blob_work *w, char name[CG_BLOB_NAME],
+                        struct cg_err *e)
+{
+    CG_ASSERT(!r->open);
+    bool ok = put_packed(r, w, e);
+    memcpy(name, w->name, CG_BLOB_NAME);
+    cg_blob_work_finish(w);
+    return ok;
+}
+
+bool cg_record_put_blob(struct cg_record *r, struct cg_slice bytes, char name[CG_BLOB_NAME],
+                        struct cg_err *e)
+{
+    struct cg_blob_work w;
+    cg_record_blob_begin(r, bytes, &w);
+    return cg_record_blob_end(r, &w, name, e);
 }
 
 /* --- life --- */

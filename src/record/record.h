@@ -70,6 +70,12 @@ uint64_t cg_record_append(struct cg_record *r, enum cg_record_type type, enum cg
 CG_MUST_USE bool cg_record_put_blob(struct cg_record *r, struct cg_slice bytes,
                                     char name[CG_BLOB_NAME], struct cg_err *e);
 
+/* The same in three steps: cg_blob_work_run, the costly one, may be on another thread between
+ * these. The bytes stay the caller's and in place until the end, which drops what `w` holds. */
+void cg_record_blob_begin(struct cg_record *r, struct cg_slice bytes, struct cg_blob_work *w);
+CG_MUST_USE bool cg_record_blob_end(struct cg_record *r, struct cg_blob_work *w,
+                                    char name[CG_BLOB_NAME], struct cg_err *e);
+
 /* The record's clock now, in ns. */
 int64_t cg_record_now(const struct cg_record *r);
 /* CLOCK_MONOTONIC minus the record's clock. */

@@ -81,11 +81,15 @@ static void on_broke(void *ctx)
     (void)ctx;
 }
 
-static bool on_blob(void *ctx, struct cg_slice bytes, char name[65])
+static void on_blob_begin(void *ctx, struct cg_slice bytes, struct cg_blob_work *work)
 {
-    struct llm *l = ctx;
+    cg_record_blob_begin(((struct llm *)ctx)->w->record, bytes, work);
+}
+
+static bool on_blob_end(void *ctx, struct cg_blob_work *work, char name[CG_BLOB_NAME])
+{
     struct cg_err e = CG_ERR_INIT;
-    return cg_record_put_blob(l->w->record, bytes, name, &e);
+    return cg_record_blob_end(((struct llm *)ctx)->w->record, work, name, &e);
 }
 
 static void on_hurry(void *ctx)
@@ -94,7 +98,8 @@ static void on_hurry(void *ctx)
     commit_now(&l->w->commit);
 }
 
-static const struct cg_gateway_ops gateway_ops = {on_tell, on_blob, on_hurry, on_broke};
+static const struct cg_gateway_ops gateway_ops = {on_tell, on_blob_begin, on_blob_end, on_hurry,
+                                                  on_broke};
 static const struct cg_ledger_events ledger_events = {
     .row = on_row, .verdict = on_verdict, .alert = llm_alert, .want = llm_want};
 

@@ -24,7 +24,10 @@ static void try_request(enum cg_llm_api api, struct cg_slice body)
         return;
     if (!cg_llm_request_cap(&q, 2000, NULL, &splices, &e))
         return;
-    CG_ASSERT(cg_llm_splice(body, &splices, &out));
+    struct cg_slice pieces[CG_LLM_PIECES];
+    size_t n = cg_llm_splice(body, &splices, pieces);
+    for (size_t i = 0; i < n; i++)
+        CG_ASSERT(cg_buf_add(&out, pieces[i].p, pieces[i].n));
     struct cg_llm_request again;
     if (!cg_llm_request_parse(&route, cg_buf_slice(&out), &again, &e))
         abort();

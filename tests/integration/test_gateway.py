@@ -15,6 +15,7 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/lib"))
 import modelserver
+import product
 
 HAIKU = (1.0, 5.0)  # dollars per million tokens of claude-haiku-4-5
 
@@ -41,9 +42,17 @@ class Gateway:
         self.process.stdin.flush()
         return json.loads(self.process.stdout.readline())
 
+    def idle(self):
+        """Its state when no call is open any more."""
+        return product.wait_for("no call is open", lambda: (lambda s: s if s["open"] == 0 else None)(self.state()), every=0.005)
+
     def closed(self):
-        lines = [json.loads(x) for f in sorted(self.folder.glob("*.jsonl")) for x in f.read_text().splitlines()]
-        return [x["data"] for x in lines if x.get("type") == "llm_call" and x["data"]["event"] == "close"]
+        """The last lines of all calls that came: they follow what the client saw."""
+        def told():
+            lines = [json.loads(x) for f in sorted(self.folder.glob("*.jsonl")) for x in f.read_bytes().split(b"\n")[:-1]]
+            ends = [x["data"] for x in lines if x.get("type") == "llm_call" and x["data"]["event"] == "close"]
+            return ends if len(ends) == self.state()["calls"] else None
+        return product.wait_for("each call has its last line", told)
 
 
 def body(**more):
@@ -109,8 +118,8 @@ def test_a_stream_that_ignores_its_cap_is_cut_before_the_budget_is_passed(tmp_pa
 def test_whatever_the_provider_says_of_usage_the_ledger_charges_at_least_the_bill(tmp_path, mode):
     with modelserver.ModelServer(mode=mode, words=50) as model, Gateway(tmp_path / "r", model, 1.0) as gateway:
         many(gateway, 1, body())
-        state = gateway.state()
-        assert state["held"] == 0 and state["open"] == 0
+        state = gateway.idle()
+        assert state["held"] == 0
         if mode != "zero":  # an explicit zero is the provider's word
             assert state["settled"] >= round(model.bill.cost(*HAIKU) * 1e9)
         assert state["settled"] < 10**9
@@ -180,9 +189,6 @@ def test_a_client_that_hangs_up_is_settled_and_frees_its_hold(tmp_path):
         with socket.create_connection((host, int(port))) as s:
             s.sendall(b"POST /run-test/v1/messages HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (len(raw), raw))
             s.recv(100)
-        for _ in range(200):
-            state = gateway.state()
-            if state["open"] == 0:
-                break
-        assert state["open"] == 0 and state["held"] == 0
+        state = gateway.idle()
+        assert state["held"] == 0
         assert state["settled"] >= round(model.bill.calls[0]["input"] * HAIKU[0] * 1000)

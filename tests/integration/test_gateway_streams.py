@@ -95,7 +95,7 @@ def test_a_stream_that_is_cut_at_any_byte_is_charged_for_what_was_said_and_for_w
         for n in [*range(0, len(stream), 1 if os.environ.get("CAGED_LONG") else 5), len(stream)]:
             read_all(send(gateway, {"model": "claude-haiku-4-5", "max_tokens": 300, "stream": True,
                                     "messages": [{"role": "user", "content": str(n)}]}))
-            state = product.wait_for("it is settled", lambda: (lambda s: s if s["open"] == 0 else None)(gateway.state()))
+            state = gateway.idle()
             assert state["held"] == 0
             cost, spent = state["settled"] - spent, state["settled"]
             words = stream[:n].count(b"word ")
@@ -121,7 +121,7 @@ def test_a_client_may_hang_up_at_any_event(tmp_path, api):
             while got.count(b"\n\n") < events and (more := s.recv(4096)):
                 got += more
             s.close()
-            state = product.wait_for("it is settled", lambda: (lambda s: s if s["open"] == 0 else None)(gateway.state()))
+            state = gateway.idle()
             assert state["held"] == 0
         price = NUSD if api == "messages" else [1750, 14000]
         billed = sum(c["input"] * price[0] + c["output"] * price[1] for c in model.bill.calls)

@@ -21,7 +21,7 @@ struct world {
     struct cg_ledger *ledger;
     struct cg_gateway *gateway;
     uint64_t rows;
-    bool due;
+    bool due, told; /* a row, a line waits for the disk */
     bool lazy; /* rows count as durable without a sync: what is measured then is the rest */
     int listener;
     uv_poll_t accept, input;
@@ -43,13 +43,20 @@ static void on_verdict(void *ctx, uint64_t call, enum cg_verdict v, int64_t cap)
 
 static void on_tell(void *ctx, struct cg_slice data)
 {
-    cg_record_append(((struct world *)ctx)->record, CG_REC_LLM_CALL, CG_SRC_HOST, NULL, data);
+    struct world *w = ctx;
+    cg_record_append(w->record, CG_REC_LLM_CALL, CG_SRC_HOST, NULL, data);
+    w->told = true;
 }
 
-static bool on_blob(void *ctx, struct cg_slice bytes, char name[65])
+static void on_blob_begin(void *ctx, struct cg_slice bytes, struct cg_blob_work *work)
+{
+    cg_record_blob_begin(((struct world *)ctx)->record, bytes, work);
+}
+
+static bool on_blob_end(void *ctx, struct cg_blob_work *work, char name[CG_BLOB_NAME])
 {
     struct cg_err e = CG_ERR_INIT;
-    return cg_record_put_blob(((struct world *)ctx)->record, bytes, name, &e);
+    return cg_record_blob_end(((struct world *)ctx)->record, work, name, &e);
 }
 
 static void nothing(void *ctx)
@@ -61,9 +68,9 @@ static void on_prepare(uv_prepare_t *p)
 {
     struct world *w = p->data;
     struct cg_err e = CG_ERR_INIT;
-    if (!w->due)
+    if (!w->due && (!w->told || w->lazy))
         return;
-    w->due = false;
+    w->due = w->told = false;
     if (!w->lazy || cg_record_busy(w->record))
         CG_ASSERT(cg_record_sync(w->record, &e));
     cg_ledger_durable(w->ledger, w->rows);
@@ -149,7 +156,8 @@ int main(int argc, char **argv)
     static struct world w;
     static struct cg_gateway_provider providers[3] = {
         {.name = "anthropic"}, {.name = "openai"}, {.name = "google"}};
-    static const struct cg_gateway_ops ops = {on_tell, on_blob, nothing, nothing};
+    static const struct cg_gateway_ops ops = {on_tell, on_blob_begin, on_blob_end, nothing,
+                                              nothing};
     struct cg_err e = CG_ERR_INIT;
     struct cg_prices *book = NULL;
     unsigned port = 0;

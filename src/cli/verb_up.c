@@ -1,5 +1,6 @@
 /* caged up and caged run: make a sandbox, showing how far it is; upload a local repository; run the
  * init script; with run, optionally one command and away. */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -41,6 +42,20 @@ static bool to_number(const char *flag, const char *text, int max, int *out, str
     return true;
 }
 
+static bool to_tokens(const char *text, int64_t *out, struct cg_err *e)
+{
+    char *end = NULL;
+    errno = 0;
+    long long v = text ? strtoll(text, &end, 10) : 0;
+    if (!text)
+        return true;
+    if (!text[0] || *end || errno != 0 || v < 0 || v > CG_PROJECT_TOKENS_MAX)
+        return cg_fail(e, CG_INVALID, "--budget-tokens must be a number of tokens, not %.40s",
+                       text);
+    *out = v;
+    return true;
+}
+
 static void take(char **to, const char *flag)
 {
     if (!flag)
@@ -77,7 +92,9 @@ static bool apply_flags(struct wish *w, struct cg_err *e)
     }
     if (w->budget && !cg_money_parse(cg_slice_of(w->budget), &p->budget_nusd, e))
         return cg_wrap(e, "--budget");
-    return to_number("--timeout", w->timeout, 2592000, &p->timeout_s, e) &&
+    take(&p->budget_action, w->budget_action);
+    return to_tokens(w->budget_tokens, &p->budget_tokens, e) &&
+           to_number("--timeout", w->timeout, 2592000, &p->timeout_s, e) &&
            to_number("--cpus", w->cpus, 8, &p->cpus, e) &&
            to_number("--memory", w->memory, 8192, &p->memory_mb, e) &&
            to_number("--disk", w->disk, 50, &p->disk_gb, e);
@@ -169,10 +186,10 @@ static bool write_body(const struct wish *w, bool local, struct cg_buf *b)
         cg_jsonw_kint(&j, "timeout", p->timeout_s);
     if (p->budget_nusd > 0)
         cg_jsonw_knum(&j, "budget", cg_money_usd(p->budget_nusd));
-    if (w->budget_tokens)
-        cg_jsonw_kint(&j, "budget_tokens", strtoll(w->budget_tokens, NULL, 10));
-    if (w->budget_action)
-        cg_jsonw_kstr(&j, "budget_action", w->budget_action);
+    if (p->budget_tokens > 0)
+        cg_jsonw_kint(&j, "budget_tokens", p->budget_tokens);
+    if (p->budget_action)
+        cg_jsonw_kstr(&j, "budget_action", p->budget_action);
     if (p->repo_url && !local)
         cg_jsonw_kstr(&j, "repo", p->repo_url);
     const char *token = p->repo_token       ? p->repo_token

@@ -2,6 +2,7 @@
  * small file can become a large one. One table of keys drives parsing, suggestions and refusals. */
 #include "config/project.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -191,6 +192,23 @@ static bool read_names(struct reader *r, const char *key, const yaml_node_t *n, 
     return true;
 }
 
+static bool read_budget(struct reader *r, const char *key, const yaml_node_t *v)
+{
+    struct cg_project *p = r->p;
+    const char *text = scalar(v);
+    char *end = NULL;
+    if (strcmp(key, "budget_action") == 0) {
+        if (!cg_streq(text, "destroy") && !cg_streq(text, "pause"))
+            return bad(r, v, key, "must be destroy or pause");
+        return read_text(r, key, v, &p->budget_action);
+    }
+    errno = 0;
+    p->budget_tokens = text ? strtoll(text, &end, 10) : 0;
+    bool whole = text && text[0] && !*end && errno == 0 && p->budget_tokens >= 0 &&
+                 p->budget_tokens <= CG_PROJECT_TOKENS_MAX;
+    return whole || bad(r, v, key, "must be a number of tokens, 0-1000000000000");
+}
+
 static bool read_key(struct reader *r, const char *key, const yaml_node_t *k, const yaml_node_t *v)
 {
     struct cg_project *p = r->p;
@@ -225,6 +243,8 @@ static bool read_key(struct reader *r, const char *key, const yaml_node_t *k, co
                (scalar(v) && cg_money_parse(cg_slice_of(scalar(v)), &p->budget_nusd, &why)) ||
                bad(r, v, key, "must be dollars, as in 5 or 0.50");
     }
+    if (strncmp(key, "budget_", 7) == 0)
+        return read_budget(r, key, v);
     if (strcmp(key, "network") == 0 && v->type == YAML_MAPPING_NODE)
         return read_map(r, key, v);
     if (strcmp(key, "allowed_hosts") == 0 || strcmp(key, "network.allow") == 0)
@@ -251,34 +271,12 @@ static bool read_key(struct reader *r, const char *key, const yaml_node_t *k, co
 }
 
 static const char *const known[] = {
-    "template",
-    "resources",
-    "cpus",
-    "memory",
-    "disk",
-    "network",
-    "timeout",
-    "budget",
-    "repo",
-    "init_script",
-    "env",
-    "secrets",
-    "network_mode",
-    "allowed_hosts",
-    "packages",
-    "agents",
-    "resources.cpu",
-    "resources.memory",
-    "resources.disk",
-    "network.mode",
-    "network.allow",
-    "network.deny",
-    "repo.url",
-    "repo.token",
-    "repo.token_env",
-    "repo.branch",
-    "repo.commit",
-    "repo.subdirectory",
+    "template",       "resources",      "cpus",          "memory",        "disk",
+    "network",        "timeout",        "budget",        "budget_tokens", "budget_action",
+    "repo",           "init_script",    "env",           "secrets",       "network_mode",
+    "allowed_hosts",  "packages",       "agents",        "resources.cpu", "resources.memory",
+    "resources.disk", "network.mode",   "network.allow", "network.deny",  "repo.url",
+    "repo.token",     "repo.token_env", "repo.branch",   "repo.commit",   "repo.subdirectory",
 };
 
 /* How many characters two words share at the same places and in the same order, roughly. */
@@ -406,11 +404,11 @@ bool cg_project_read(const char *path, struct cg_project *out, struct cg_err *e)
 
 void cg_project_finish(struct cg_project *p)
 {
-    char **const texts[] = {&p->template_name,  &p->network_mode, &p->allow,
-                            &p->deny,           &p->repo_url,     &p->repo_token,
-                            &p->repo_token_env, &p->repo_branch,  &p->repo_commit,
-                            &p->repo_subdir,    &p->init_script,  &p->raw,
-                            &p->secrets,        &p->agents,       &p->packages};
+    char **const texts[] = {
+        &p->template_name, &p->network_mode, &p->allow,          &p->deny,
+        &p->repo_url,      &p->repo_token,   &p->repo_token_env, &p->repo_branch,
+        &p->repo_commit,   &p->repo_subdir,  &p->init_script,    &p->raw,
+        &p->secrets,       &p->agents,       &p->packages,       &p->budget_action};
     for (size_t i = 0; i < CG_COUNT(texts); i++)
         free(*texts[i]);
     for (unsigned i = 0; i < p->nenv; i++)

@@ -6,6 +6,8 @@
 #include "base/buf.h"
 #include "base/err.h"
 
+#define CG_PROJECT_TOKENS_MAX INT64_C(1000000000000)
+
 enum { CG_PROJECT_ENV = 256, CG_PROJECT_MAX = 256 * 1024 };
 
 struct cg_project {
@@ -14,6 +16,8 @@ struct cg_project {
     int timeout_s;
     bool timeout_given;  /* 0 is a value, too: never */
     int64_t budget_nusd; /* 0: none */
+    int64_t budget_tokens;
+    char *budget_action; /* "destroy", "pause" */
     char *network_mode;
     char *allow, *deny; /* rules, with "," between them */
     char *repo_url, *repo_token, *repo_token_env, *repo_branch, *repo_commit, *repo_subdir;

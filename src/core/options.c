@@ -283,9 +283,9 @@ static bool unknown_key(struct cg_options_file *f, yaml_node_t *at, const char *
             cg_buf_addf(&b, "%s%s", b.n > begin ? ", " : "", known[i]);
     }
     if (b.n == begin)
-        cg_buf_adds(&b,
-                    "the sections accounts, defaults, golden, limits, llm, network, notify, pause, "
-                    "plans, previews, providers and trust");
+        cg_buf_adds(
+            &b, "the sections accounts, defaults, golden, limits, llm, machine, network, notify, "
+                "pause, plans, previews, providers and trust");
     (void)cg_strlcpy(text, sizeof text, cg_buf_cstr(&b));
     cg_buf_finish(&b);
     return cg_options_bad(f, at, text);

@@ -10,6 +10,8 @@
 /* Who may make an account: nobody, who has an invitation into a team, anybody. */
 enum cg_signup { CG_SIGNUP_CLOSED, CG_SIGNUP_INVITED, CG_SIGNUP_OPEN };
 
+enum { CG_PROVIDERS_OWN = 16 /* of the operator's */ };
+
 struct cg_options {
     char *state_dir; /* absolute */
     char *run_dir;
@@ -38,7 +40,7 @@ struct cg_options {
     bool pause_unsaved;         /* no snapshot at a pause */
     enum cg_signup signup;
     struct cg_plans plans;
-    struct cg_gateway_provider providers[CG_GATEWAY_PROVIDERS]; /* of models */
+    struct cg_gateway_provider providers[CG_PROVIDERS_OWN]; /* of models */
     size_t nproviders;
     bool llm_strict;       /* budgets hold a whole reply at once, not a quantum at a time */
     bool llm_no_bodies;    /* requests and replies are not kept */

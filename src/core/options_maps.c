@@ -30,11 +30,10 @@ bool cg_options_provider(struct cg_options_file *f, const char *name, yaml_node_
                          yaml_node_t *map, struct cg_options *o)
 {
     struct cg_gateway_provider *p = &o->providers[o->nproviders];
-    if (map->type != YAML_MAPPING_NODE || o->nproviders == CG_GATEWAY_PROVIDERS ||
-        !cg_strlcpy(p->name, sizeof p->name, name))
-        return cg_options_bad(f, at,
-                              "a provider needs a short name and a map with base_url; there may be "
-                              "16");
+    if (o->nproviders == CG_PROVIDERS_OWN)
+        return cg_options_bad(f, at, "there may be 16 providers, and this is one more");
+    if (map->type != YAML_MAPPING_NODE || !cg_strlcpy(p->name, sizeof p->name, name))
+        return cg_options_bad(f, at, "a provider needs a short name and a map with base_url");
     if (!read_texts(f, map, "a provider's keys are texts", set_provider, p))
         return false;
     o->nproviders++;

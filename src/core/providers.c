@@ -17,6 +17,10 @@ static const struct {
              {"google", "https://generativelanguage.googleapis.com"},
              {"openrouter", "https://openrouter.ai/api"}};
 
+/* The operator's, those that are known, and the script: what a warden is told it has room for. */
+_Static_assert(CG_PROVIDERS_OWN + CG_COUNT(known) + 1 <= CG_GATEWAY_PROVIDERS,
+               "a warden takes all providers");
+
 void cg_providers_scripted(struct cg_core *c, uint16_t port)
 {
     const char *host = c->options.listen_host;

@@ -15,7 +15,7 @@
 struct cg_gateway;
 
 enum {
-    CG_GATEWAY_PROVIDERS = 16,
+    CG_GATEWAY_PROVIDERS = 24,
     CG_GATEWAY_HEADERS = 4,
     CG_GATEWAY_HOSTS = 4,
     CG_GATEWAY_HOST_MAX = 128,

@@ -340,6 +340,9 @@ static void wrong_flags_and_files_are_told(void **state)
         {"limits: {sandboxes: -1}", NULL, ":1"},
         {"network: {allow: [nonsense]}", NULL, ":1"},
         {"other: {a: 1}", NULL, "unknown key"},
+        {"other: {a: 1}", NULL, "llm, machine, network"},
+        {"machine: {a: 1}", NULL, "machine.vcpu_hour"},
+        {"providers: {local: http://x}", NULL, "base_url"},
         {"- a list", NULL, ":1"},
         {"a: [", NULL, "server.yaml"},
         {"network: {hosts: {a: b}}", NULL, "IPv4"},
@@ -353,6 +356,28 @@ static void wrong_flags_and_files_are_told(void **state)
             fail_msg("\"%s\" does not say \"%s\"", e.text, cases[i].word);
         cg_options_finish(&o);
     }
+}
+
+/* Beside those of the operator a warden has room for the ones that everybody knows. */
+static void sixteen_providers_are_taken_and_a_seventeenth_is_refused_by_its_line(void **state)
+{
+    struct fixture *f = *state;
+    CG_OWN(cg_drop_buf) struct cg_buf yaml;
+    struct cg_options o;
+    struct cg_err e = CG_ERR_INIT;
+    cg_buf_init(&yaml, 8192);
+    cg_buf_adds(&yaml, "providers:\n");
+    for (int i = 0; i < CG_PROVIDERS_OWN; i++)
+        cg_buf_addf(&yaml, "  p%d: {base_url: 'http://10.0.0.%d'}\n", i, i + 1);
+    if (!read_options(f->dir, cg_buf_cstr(&yaml), NULL, &o, &e))
+        fail_msg("%s", e.text);
+    assert_int_equal(o.nproviders, CG_PROVIDERS_OWN);
+    cg_options_finish(&o);
+    cg_buf_adds(&yaml, "  more: {base_url: 'http://10.0.1.1'}\n");
+    assert_false(read_options(f->dir, cg_buf_cstr(&yaml), NULL, &o, &e));
+    assert_non_null(strstr(e.text, ":18"));
+    assert_non_null(strstr(e.text, "16 providers"));
+    cg_options_finish(&o);
 }
 
 #define CORE_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -370,6 +395,7 @@ int main(void)
         CORE_TEST(a_ticket_is_taken_once),
         CORE_TEST(the_operators_file_sets_network_limits_and_defaults),
         CORE_TEST(wrong_flags_and_files_are_told),
+        CORE_TEST(sixteen_providers_are_taken_and_a_seventeenth_is_refused_by_its_line),
     };
     return sodium_init() < 0 ? 1 : cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,7 +6,7 @@
 
 #include "gateway/inner.h"
 
-enum { KEEP_MS = 10, KEEP_BATCH = 1 << 20, KEEP_BACKLOG = 4 << 20 };
+enum { KEEP_MS = 10, KEEP_BATCH = 256 << 10, KEEP_BACKLOG = 1 << 20 };
 
 struct keep_job {
     uv_work_t work;

@@ -13,7 +13,7 @@ enum {
     CONNECTIONS_KEPT = 64,
     SILENCE_S = 900,
     HEADERS_MAX = 64,
-    UPLOAD_AT_ONCE = 256 * 1024, /* most prompts leave in one piece */
+    UPLOAD_AT_ONCE = 128 * 1024, /* most prompts leave in one piece */
     WATCHES_MAX = 16384,
     EASY_SPARE = 32
 };

@@ -12,6 +12,7 @@
 
 #include "base/fs.h"
 #include "warden/inner.h"
+#include "warden/llm.h"
 #include "warden/secrets.h"
 #include "warden/up.h"
 
@@ -156,6 +157,8 @@ static void on_stopped(void *ctx, const struct cg_err *err)
     struct cg_err e = CG_ERR_INIT;
     f->working = false;
     f->still = !err;
+    if (!err)
+        llm_still(f->w);
     if (f->w->state != W_RUNNING || (!err && f->left))
         thaw(f);
     else if (!err && !f->ram)

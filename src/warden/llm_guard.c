@@ -111,6 +111,7 @@ static void exceeded(struct llm *l)
     if (l->exceeded || l->replaying)
         return;
     l->exceeded = true;
+    l->exceeded_at = cg_mono_ns();
     l->seconds_broke = 0;
     if (l->gateway)
         cg_gateway_block(l->gateway, false);
@@ -146,11 +147,27 @@ void llm_alert(void *ctx, int node, int percent, int64_t spent, int64_t limit)
     exceeded(l);
 }
 
+/* How long the guard took, by one clock, is a line of the record. */
+void llm_still(struct warden *w)
+{
+    struct llm *l = w->llm;
+    if (!l || !l->exceeded || !l->exceeded_at)
+        return;
+    int64_t after = cg_mono_ns() - l->exceeded_at;
+    l->exceeded_at = 0;
+    struct cg_jsonw *j = cg_record_begin(w->record, CG_REC_COST, CG_SRC_HOST, NULL);
+    cg_jsonw_kstr(j, "event", "budget_guard");
+    cg_jsonw_kstr(j, "action", w->config.llm.pause ? "pause" : "destroy");
+    cg_jsonw_kint(j, "still_after_us", after / 1000);
+    cg_record_end(w->record);
+}
+
 /* --- limits --- */
 
 struct limit_set {
     struct up up;
     struct commit_wait wait;
+    int64_t limit; /* for the answer */
 };
 
 static void on_limit_lost(struct up *u, bool lost)
@@ -162,18 +179,22 @@ static void on_limit_lost(struct up *u, bool lost)
 static void on_limit_durable(struct commit_wait *wait)
 {
     struct limit_set *n = CG_CONTAINER(wait, struct limit_set, wait);
-    up_close(&n->up, cg_slice_of("{}"));
+    char text[64] = "{}";
+    if (n->limit != CG_LEDGER_UNLIMITED)
+        cg_snprintf(text, sizeof text, "{\"limit_nusd\":%lld}", (long long)n->limit);
+    up_close(&n->up, cg_slice_of(text));
     free(n);
 }
 
 /* What was set is answered when it would survive. */
-static void answer_durable(struct llm *l, struct conn *c, struct cg_link_stream *s)
+static void answer_durable(struct llm *l, struct conn *c, struct cg_link_stream *s, int64_t limit)
 {
     static const struct up_ops ops = {.on_cancel = on_limit_lost};
     struct cg_record_stats stats;
     struct limit_set *n = cg_alloc(sizeof *n);
     cg_record_get_stats(l->w->record, &stats);
     up_init(&n->up, &ops, c, s);
+    n->limit = limit;
     n->wait.done = on_limit_durable;
     commit_wait(&l->w->commit, &n->wait, stats.seq);
     commit_now(&l->w->commit);
@@ -214,7 +235,23 @@ void llm_budget_open(struct warden *w, struct conn *c, struct cg_link_stream *s,
     lift(l);
     cg_ledger_limit(l->ledger, l->node, b.limit_nusd, b.limit_tokens, cg_mono_ns());
     llm_tell(l);
-    answer_durable(l, c, s);
+    answer_durable(l, c, s, b.limit_nusd);
+}
+
+/* What another sandbox of the account may have: all but what is spent and held, and a minute of the
+ * machine. The lower limit is on disk before the server hears of it. */
+static void give_back(struct llm *l, struct conn *c, struct cg_link_stream *s)
+{
+    struct cg_budget b = {.limit_nusd = 0};
+    (void)cg_ledger_get(l->ledger, 0, &b);
+    int64_t minute = l->running ? cg_compute_ahead(&l->compute, INT64_C(60000000000)) : 0;
+    int64_t keep = cg_money_add(cg_money_add(b.settled_nusd, b.held_nusd), minute);
+    if (keep < b.limit_nusd && b.limit_nusd != CG_LEDGER_UNLIMITED) {
+        b.limit_nusd = keep;
+        cg_ledger_limit(l->ledger, 0, keep, CG_LEDGER_UNLIMITED, cg_mono_ns());
+    }
+    llm_tell(l);
+    answer_durable(l, c, s, b.limit_nusd);
 }
 
 void llm_lease_open(struct warden *w, struct conn *c, struct cg_link_stream *s,
@@ -224,6 +261,10 @@ void llm_lease_open(struct warden *w, struct conn *c, struct cg_link_stream *s,
     int64_t limit = -1;
     if (!l || !l->gateway || l->node == 0) {
         refuse(c, s, CG_UNSUPPORTED, "this sandbox has no lease");
+        return;
+    }
+    if (cg_json_bool(request, "recall", false)) {
+        give_back(l, c, s);
         return;
     }
     if (!read_limit(request, "limit_nusd", &limit) || limit < 0) {
@@ -238,7 +279,7 @@ void llm_lease_open(struct warden *w, struct conn *c, struct cg_link_stream *s,
     if (!cg_json_bool(request, "more", true))
         cg_ledger_leased(l->ledger, 0, false, cg_mono_ns());
     cg_gateway_progress(l->gateway);
-    answer_durable(l, c, s);
+    answer_durable(l, c, s, limit);
 }
 
 void llm_want(void *ctx, int node, int64_t want)

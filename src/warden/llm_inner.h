@@ -30,6 +30,7 @@ struct llm {
     uint64_t last_call;
     bool replaying, poisoned, exceeded, running, intercepts;
     unsigned seconds_broke;
+    int64_t exceeded_at; /* monotonic; 0: not, or the guest has stood still since */
     struct llm_costs *watchers;
 };
 

@@ -30,6 +30,7 @@ import websockets  # noqa: E402
 import bare  # noqa: E402
 import blink  # noqa: E402
 import egress  # noqa: E402
+import guard  # noqa: E402
 import product  # noqa: E402
 import report  # noqa: E402
 
@@ -367,6 +368,7 @@ def main():
         sandbox.destroy()
     with product.Server(config=blink.CONFIG) as server:
         blink.measure(out, server, accel, booted, QUICK)
+    guard.measure(out, QUICK)
     egress.measure(out, QUICK)
     record_append(out)
     record_replay(out)

@@ -3,6 +3,7 @@ compared with the limit. The gateway runs without a sandbox (tests/lib/gateway.c
 """
 
 import asyncio
+import hashlib
 import json
 import pathlib
 import socket
@@ -180,6 +181,26 @@ def test_an_event_is_a_chunk_none_is_joined_or_split(tmp_path):
             chunks.append(payload[:int(size, 16)])
             payload = payload[int(size, 16) + 2:]
         assert all(c.startswith(b"event: ") and c.count(b"\n\n") == 1 for c in chunks[:-1]) and len(chunks) > 30
+
+
+def test_what_was_sent_and_answered_is_kept_under_its_hash_however_many_calls_end_at_once(tmp_path):
+    """More bytes at once than wait for a worker, so that the loop keeps some of them itself."""
+    texts = [f"{i} " + "x%d " % i * 20000 for i in range(60)]
+    with modelserver.ModelServer(words=3) as model, Gateway(tmp_path / "r", model, 50.0) as gateway:
+
+        async def run():
+            return await asyncio.gather(*(one(gateway.url, body(messages=[{"role": "user", "content": t}])) for t in texts))
+
+        answers = asyncio.run(asyncio.wait_for(run(), 240))
+        assert {status for status, _ in answers} == {200}
+        ends = gateway.closed()
+        kept = {}
+        for name in {c[k] for c in ends for k in ("request_blob", "reply_blob")}:
+            raw = subprocess.run(["zstd", "-dcq", tmp_path / "r/blobs" / f"{name}.zst"], check=True, capture_output=True).stdout
+            assert hashlib.sha256(raw).hexdigest() == name
+            kept[name] = raw
+        assert sorted(json.loads(kept[c["request_blob"]])["messages"][0]["content"] for c in ends) == sorted(texts)
+        assert all(b"message_stop" in kept[c["reply_blob"]] for c in ends)
 
 
 def test_a_client_that_hangs_up_is_settled_and_frees_its_hold(tmp_path):

@@ -14,6 +14,8 @@
 #include "base/clock.h"
 #include "base/fs.h"
 #include "base/map.h"
+#include "base/money.h"
+#include "base/scan.h"
 
 static void error_text_grows_outwards(void **state)
 {
@@ -65,6 +67,43 @@ static void buffer_refuses_to_pass_its_maximum_without_partial_appends(void **st
     assert_null(cg_buf_room(&b, (size_t)-1));
     cg_buf_consume(&b, 8);
     assert_string_equal(cg_buf_cstr(&b), "ab");
+}
+
+/* Every byte at every place of runs that end within, at and behind a step of the scan. */
+static void a_scan_stops_where_a_look_at_each_byte_does(void **state)
+{
+    char text[64];
+    (void)state;
+    for (size_t n = 0; n < 50; n++) {
+        memset(text, 'a', sizeof text);
+        assert_ptr_equal(cg_scan_plain(text, text + n), text + n);
+        for (size_t at = 0; at < n; at++) {
+            for (int byte = 0; byte < 256; byte++) {
+                bool odd = byte < 0x20 || byte == '"' || byte == '\\';
+                text[at] = (char)byte;
+                assert_ptr_equal(cg_scan_plain(text, text + n), odd ? text + at : text + n);
+            }
+            text[at] = 'a';
+        }
+    }
+}
+
+static void products_are_divided_upwards_whether_they_fit_or_not(void **state)
+{
+    (void)state;
+    assert_int_equal(cg_money_muldiv(0, INT64_MAX, 7), 0);
+    assert_int_equal(cg_money_muldiv(7, 3, 2), 11);
+    assert_int_equal(cg_money_muldiv(8, 3, 2), 12);
+    assert_int_equal(cg_money_muldiv(INT64_MAX, 1, 1), CG_MIN(INT64_MAX, CG_MONEY_MAX));
+    /* just below, at and above what 63 and 64 bits hold */
+    assert_int_equal(cg_money_muldiv(INT64_C(1) << 31, INT64_C(1) << 31, INT64_C(1) << 31),
+                     INT64_C(1) << 31);
+    assert_int_equal(cg_money_muldiv(INT64_C(1) << 32, INT64_C(1) << 31, INT64_C(1) << 32),
+                     INT64_C(1) << 31);
+    assert_int_equal(cg_money_muldiv(INT64_C(1) << 32, INT64_C(1) << 32, INT64_C(1) << 33),
+                     INT64_C(1) << 31);
+    assert_int_equal(cg_money_muldiv((INT64_C(1) << 32) + 1, INT64_C(1) << 32, INT64_C(1) << 33),
+                     (INT64_C(1) << 31) + 1);
 }
 
 static void map_agrees_with_a_plain_list_over_random_steps(void **state)
@@ -261,6 +300,8 @@ int main(void)
         cmocka_unit_test(error_text_is_cut_at_its_end_never_over_its_array),
         cmocka_unit_test(code_names_map_back_to_their_codes),
         cmocka_unit_test(buffer_refuses_to_pass_its_maximum_without_partial_appends),
+        cmocka_unit_test(a_scan_stops_where_a_look_at_each_byte_does),
+        cmocka_unit_test(products_are_divided_upwards_whether_they_fit_or_not),
         cmocka_unit_test(map_agrees_with_a_plain_list_over_random_steps),
         cmocka_unit_test(a_time_is_read_as_rfc3339_has_it),
         cmocka_unit_test(time_is_rfc3339_utc_with_microseconds),

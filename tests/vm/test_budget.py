@@ -2,8 +2,11 @@
 prices that change while a sandbox runs, and what happens to the work when money ends."""
 
 import json
-import sys
+import os
 import pathlib
+import signal
+import sys
+import threading
 
 import pytest
 
@@ -109,8 +112,12 @@ def test_at_the_end_of_the_money_the_work_becomes_a_snapshot_and_the_sandbox_end
         raise AssertionError("the budget never ended")
     product.wait_for("it has ended", lambda: sandbox.get()["status"] == "destroyed", 120)
     assert sum(c["input"] * 1000 + c["output"] * 5000 for c in model.bill.calls[bill:]) <= 4_000_000
-    told = [e["data"]["event"] for e in sandbox.events("cost")]
-    assert "budget_exceeded" in told
+    record = sandbox.record()
+    told = [(e["data"].get("event"), e["data"].get("row", {}).get("row")) for e in record if e["type"] in ("cost", "llm_call")]
+    behind = told[told.index(("budget_exceeded", None)):]
+    assert ("budget_guard", None) in behind, "the guest was stopped"
+    # behind the end of the money nothing is begun: no hold, no more of one, no call
+    assert not {("ledger", "reserve"), ("ledger", "extend"), ("open", None)} & set(behind)
     [snap] = server.api("GET", f"/v1/sandboxes/{sandbox.id}/snapshots")
     assert snap["trigger"] == "budget" and snap["status"] == "completed"
     again = product.Sandbox(server, server.api("POST", "/v1/sandboxes", {"snapshot_id": snap["id"]}))
@@ -157,3 +164,53 @@ def test_sandboxes_of_an_account_share_a_months_budget_in_slices(world):
         pair[1].destroy()
     finally:
         server.api("PUT", "/v1/account/budget", {"budget": None})
+
+
+def rows(sandbox):
+    """Of calls, as they are on disk now."""
+    return [e["data"]["row"] for e in sandbox.events("cost") if e["data"]["event"] == "ledger" and "call" in e["data"]["row"]]
+
+
+def test_a_warden_that_is_killed_at_any_step_of_a_call_leaves_no_more_to_spend(world):
+    """With one, three and six rows of calls on disk; the last time the server is killed, too."""
+    server, model = world
+    sandboxes = [server.create(**SHAPE) for _ in range(3)]
+    bases = [s.run("echo $CAGED_GATEWAY") for s in sandboxes]
+    server.api("PUT", "/v1/account/budget", {"budget": 3})
+    model.mode = "slow"
+    try:
+        for sandbox, base, step in zip(sandboxes, bases, (1, 3, 6)):
+            bill, spent = len(model.bill.calls), server.api("GET", "/v1/account/budget")["spent"]
+            three = f"for i in 1 2 3; do curl -s -m 60 -d '{json.dumps(BODY)}' {base}/v1/messages >/dev/null & done; wait"
+
+            def work(sandbox=sandbox, three=three):
+                try:
+                    sandbox.exec(three)
+                except (product.Refused, product.httpx.HTTPError):
+                    pass  # its sandbox ends under it
+
+            worker = threading.Thread(target=work, daemon=True)
+            worker.start()
+            product.wait_for(f"{step} rows are on disk", lambda s=sandbox, n=step: len(rows(s)) >= n, every=0.01)
+            [warden] = [pid for pid, line in product.processes_naming(sandbox.id).items() if "warden" in line]
+            if step == 6:
+                server.kill()
+            os.kill(warden, signal.SIGKILL)
+            if step == 6:
+                server.start()
+            product.wait_for("it is an error", lambda s=sandbox: s.get()["status"] == "error", 60)
+            worker.join(60)
+            on_disk = rows(sandbox)
+            reserved = {r["call"] for r in on_disk if r["row"] == "reserve"}
+            reached = model.bill.calls[bill:]
+            billed = sum(c["input"] * 1000 + c["output"] * 5000 for c in reached)
+            assert len(reached) <= len(reserved), "a call went upstream before its reserve was on disk"
+            assert round(sandbox.get()["llm_cost"] * 1e9) >= billed, (step, on_disk)
+            after = product.wait_for("what it had comes back", lambda: (
+                lambda b: b if round((b["spent"] - spent) * 1e9) >= billed else None)(server.api("GET", "/v1/account/budget")))
+            assert after["spent"] + after["leased"] + after["left"] <= 3 + 1e-9
+    finally:
+        model.mode = None
+        server.api("PUT", "/v1/account/budget", {"budget": None})
+        for sandbox in sandboxes:
+            sandbox.destroy()

@@ -22,7 +22,7 @@ struct world {
     struct cg_gateway *gateway;
     uint64_t rows;
     bool due, told; /* a row, a line waits for the disk */
-    bool lazy; /* rows count as durable without a sync: what is measured then is the rest */
+    bool lazy;      /* rows count as durable without a sync: what is measured then is the rest */
     int listener;
     uv_poll_t accept, input;
     uv_prepare_t prepare;

@@ -6,6 +6,7 @@ import { connected, sandboxes } from "./lib/live";
 import { unread } from "./lib/notify";
 import { go, match, place } from "./lib/router";
 import { Store, useStore } from "./lib/store";
+import { loadTeams } from "./lib/teams";
 import { setTheme, theme, type Theme } from "./lib/theme";
 import type { Account } from "./lib/types";
 import { useTitle } from "./lib/use";
@@ -23,6 +24,7 @@ const CreatePage = lazy(() => import("./pages/create").then((m) => m.CreatePage)
 const CostPage = lazy(() => import("./pages/cost").then((m) => m.CostPage), "costs");
 const SessionsPage = lazy(() => import("./pages/sessions").then((m) => m.SessionsPage), "sessions");
 const TrustPage = lazy(() => import("./pages/trust").then((m) => m.TrustPage), "alerts");
+const TrustRulesPage = lazy(() => import("./pages/trust-rules").then((m) => m.TrustRulesPage), "the rules");
 const NotificationsPage = lazy(() => import("./pages/notifications").then((m) => m.NotificationsPage), "notifications");
 const AccountPage = lazy(() => import("./pages/account").then((m) => m.AccountPage), "the account");
 const DevicePage = lazy(() => import("./pages/device").then((m) => m.DevicePage), "the request");
@@ -46,6 +48,7 @@ function page(path: string): ComponentChildren {
   if ((p = match("/sessions/:id", path))) return <SessionsPage id={p["id"]!} />;
   if (path === "/cost") return <CostPage />;
   if (path === "/trust") return <TrustPage />;
+  if (path === "/trust/rules") return <TrustRulesPage />;
   if (path === "/notifications") return <NotificationsPage />;
   if (path === "/account") return <AccountPage tab="keys" />;
   if ((p = match("/account/:tab", path))) return <AccountPage tab={p["tab"]!} />;
@@ -144,6 +147,7 @@ function Frame({ path }: { path: string }) {
   const up = useStore(connected);
   useEffect(() => setMenu(false), [path]);
   useEffect(() => {
+    void loadTeams();
     void get<Account>("/v1/account").then((a) => (account.value = a), () => undefined);
   }, []);
   return (

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { indexOfSeq, kind, landmark } from "../src/lib/events";
+import { kind, landmark } from "../src/lib/events";
 import { Sums } from "../src/lib/sums";
 import type { Line } from "../src/lib/types";
 
@@ -35,10 +35,6 @@ describe("what a record adds up to", () => {
 describe("finding in a record", () => {
   test("a jump goes to beginnings: not to the close of a call, nor to a file that was only read", () => {
     expect([landmark(call(9, 1)[0]!, "llm"), landmark(call(9, 1)[1]!, "llm"), landmark(write("/a", "read"), "file"), landmark(write("/a"), "file"), landmark(line("trust", { event: "pack" }), "trust")]).toEqual([true, false, false, true, false]);
-  });
-  test("a line is found by its number, a missing one is not", () => {
-    const lines = [write("/a"), write("/b"), write("/c")];
-    expect([indexOfSeq(lines, lines[1]!.seq), indexOfSeq(lines, 0), indexOfSeq(lines, 1e9)]).toEqual([1, -1, -1]);
   });
   test("a row of the ledger each second is no alert about costs", () => {
     expect([kind(line("cost", { event: "ledger" })), kind(line("cost", { event: "budget_warning" }))]).toEqual(["ledger", "cost"]);

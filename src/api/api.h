@@ -195,7 +195,7 @@ api_handler api_notifications, api_notifications_unread, api_notification_read,
 api_handler api_tunnel, api_mcp;
 api_handler api_agents, api_run_agent, api_scripted;
 api_handler api_sessions, api_sandbox_sessions, api_session, api_replay, api_replay_summary,
-    api_sandbox_replay, api_ingest;
+    api_sandbox_replay, api_overview, api_ingest, api_trust_rules, api_trust_preview;
 api_handler api_audit_list, api_prometheus;
 api_handler api_teams, api_teams_create, api_team, api_team_rename, api_team_delete,
     api_team_members, api_team_invite, api_team_uninvite, api_team_join, api_team_leave,

@@ -164,6 +164,7 @@ struct reading {
     int64_t from_wall, to_wall;
     double from_s, to_s;
     bool by_wall;
+    bool of_record; /* seconds from the record's start instead */
     struct cg_buf out;
     struct cg_jsonw w;
     struct cg_query_end end;
@@ -260,7 +261,7 @@ static void read_page(uv_work_t *work)
         r->q.session = r->id[0] ? cg_tally_find(&ix->tally, r->id) : CG_TALLY_NONE;
         r->total = r->last_seq = ix->count;
         if (r->q.session != CG_TALLY_NONE) {
-            opened_t = ix->tally.rows[r->q.session].opened_t;
+            opened_t = r->of_record ? 0 : ix->tally.rows[r->q.session].opened_t;
             r->total = 0;
             count_total(r, ix);
         }
@@ -288,6 +289,8 @@ static void page_read(uv_work_t *work, int status)
     cg_jsonw_kbool(w, "has_more", r->end.more && r->end.next < r->last_seq);
     cg_jsonw_kuint(w, "next_seq", r->end.next);
     cg_jsonw_kuint(w, "total", r->total);
+    if (r->q.rank)
+        cg_jsonw_kuint(w, "rank", r->end.rank);
     cg_jsonw_obj_end(w);
     op_send_json(op, 200);
 }
@@ -305,18 +308,27 @@ static void on_page_fresh(void *ctx, const struct cg_err *err)
     CG_ASSERT(uv_queue_work(op->api->core->loop, &r->work, read_page, page_read) == 0);
 }
 
-/* "command,process" */
-static bool read_types(const char *text, uint32_t *types, struct cg_err *e)
+/* "command,process"; costs are asked for whole, or as "budget" and "ledger". */
+static bool read_types(const char *text, struct cg_query *q, struct cg_err *e)
 {
+    bool whole = false;
     while (*text) {
-        enum cg_record_type type;
+        enum cg_record_type type = CG_REC_COST;
         size_t n = strcspn(text, ",");
-        if (!cg_record_type_parse((struct cg_slice){text, n}, &type))
+        const struct cg_slice name = {text, n};
+        if (cg_slice_eq(name, "budget"))
+            q->cost |= CG_QUERY_BUDGET;
+        else if (cg_slice_eq(name, "ledger"))
+            q->cost |= CG_QUERY_LEDGER;
+        else if (!cg_record_type_parse(name, &type))
             return cg_fail(e, CG_INVALID, "there are no events of type %.*s", (int)CG_MIN(n, 40),
                            text);
-        *types |= UINT32_C(1) << type;
+        else
+            whole |= type == CG_REC_COST;
+        q->types |= UINT32_C(1) << type;
         text += n + (text[n] == ',');
     }
+    q->cost = whole ? 0 : q->cost;
     return true;
 }
 
@@ -345,7 +357,13 @@ static bool read_query(struct op *op, struct reading *r, struct cg_err *e)
     bool from_wall = false;
     bool to_wall = false;
     int64_t after = 0;
+    int64_t before = 0;
+    int64_t skip = 0;
     int64_t limit = EVENTS;
+    if (!op_query_int(op, "before_seq", 1, INT64_MAX, &before, e) ||
+        !op_query_int(op, "skip", 0, INT64_MAX, &skip, e) ||
+        !op_query_bool(op, "rank", &r->q.rank, e) || !op_query_bool(op, "last", &r->q.last, e))
+        return false;
     if (!op_query_int(op, "after_seq", 0, INT64_MAX, &after, e) ||
         !op_query_int(op, "limit", 1, INT64_MAX, &limit, e) ||
         !op_query_str(op, "q", r->text, sizeof r->text, e) ||
@@ -353,10 +371,17 @@ static bool read_query(struct op *op, struct reading *r, struct cg_err *e)
         !op_query_str(op, "from", from, sizeof from, e) ||
         !op_query_str(op, "to", to, sizeof to, e))
         return false;
+    if (r->q.last && skip > 0)
+        return cg_fail(e, CG_INVALID,
+                       "skip counts from the first, which is not what last asks for");
     r->q.after = (uint64_t)after;
+    r->q.before = (uint64_t)before;
+    r->q.skip = (uint64_t)skip;
     r->q.limit = (unsigned)CG_MIN(limit, EVENTS_MAX);
     r->from_s = r->to_s = -1;
-    if (cg_http_query_has(op->r, "type") && !read_types(type, &r->q.types, e))
+    if (r->of_record && !op_query_str(op, "session", r->id, sizeof r->id, e))
+        return false;
+    if (cg_http_query_has(op->r, "type") && !read_types(type, &r->q, e))
         return false;
     if (cg_http_query_has(op->r, "from") &&
         !read_moment("from", from, &r->from_wall, &r->from_s, &from_wall, e))
@@ -383,6 +408,7 @@ static void begin_page(struct op *op, const struct cg_agent_session *s)
     cg_jsonw_init(&r->w, &r->out);
     cg_strlcpy(r->sandbox, sizeof r->sandbox, op->sb->id);
     cg_strlcpy(r->id, sizeof r->id, s ? s->row.id : "");
+    r->of_record = s == NULL;
     op->own = r;
     op->finish = free_reading;
     if (!read_query(op, r, &e)) {

@@ -49,6 +49,11 @@ const struct cg_pack *cg_scores_pack(const struct cg_core *c)
     return rules.pack;
 }
 
+struct cg_pack *cg_scores_lay(struct cg_slice over, struct cg_err *e)
+{
+    return cg_pack_read("default.yaml", (struct cg_slice){rules.text, rules.n}, "rules", over, e);
+}
+
 /* --- for wardens --- */
 
 bool cg_scores_place(const struct cg_sandbox *sb, const char *dir, struct cg_err *e)

@@ -25,6 +25,8 @@ struct cg_score {
 CG_MUST_USE bool cg_scores_start(struct cg_core *c, struct cg_err *e);
 void cg_scores_finish(struct cg_core *c);
 const struct cg_pack *cg_scores_pack(const struct cg_core *c);
+/* The default rules with others laid over them (empty: as they are); the caller's to destroy. */
+CG_MUST_USE struct cg_pack *cg_scores_lay(struct cg_slice over, struct cg_err *e);
 
 /* For a sandbox that is made: the rules into its folder, `trust` into its config.json. */
 CG_MUST_USE bool cg_scores_place(const struct cg_sandbox *sb, const char *dir, struct cg_err *e);

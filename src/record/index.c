@@ -12,7 +12,7 @@
 #include "record/reader.h"
 #include "record/span.h"
 
-enum { VERSION = 2, BATCH = 8192, SEGMENTS_MAX = 65536 };
+enum { VERSION = 3, BATCH = 8192, SEGMENTS_MAX = 65536 };
 
 static const char magic[8] = "cgindex";
 
@@ -20,7 +20,8 @@ struct head {
     char magic[8];
     uint32_t version, row_size;
     uint64_t count;
-    int64_t epoch_wall;
+    int64_t epoch_wall, last_t;
+    struct cg_record_sum sum;
     uint32_t nsegments, nsessions;
     uint8_t failed, ended;
     uint8_t spare[6];
@@ -40,6 +41,8 @@ static void forget(struct cg_index *ix)
     ix->nsegments = 0;
     ix->count = 0;
     ix->epoch_wall = 0;
+    ix->last_t = 0;
+    ix->sum = (struct cg_record_sum){.calls = 0};
     cg_tally_finish(&ix->tally);
 }
 
@@ -55,7 +58,7 @@ static bool fits(const struct cg_index *ix, const struct head *h)
            h->row_size == sizeof(struct cg_session_row) && h->nsegments <= SEGMENTS_MAX &&
            h->nsessions <= CG_TALLY_SESSIONS_MAX && h->count < UINT64_MAX / 16 &&
            whole(ix->events, h->count * sizeof(struct cg_index_entry)) &&
-           whole(ix->times, h->count / CG_INDEX_STEP * sizeof(struct cg_index_time));
+           whole(ix->marks, h->count / CG_INDEX_STEP * sizeof(struct cg_index_mark));
 }
 
 static void load(struct cg_index *ix)
@@ -76,6 +79,8 @@ static void load(struct cg_index *ix)
     ix->nsegments = h.nsegments;
     ix->count = h.count;
     ix->epoch_wall = h.epoch_wall;
+    ix->last_t = h.last_t;
+    ix->sum = h.sum;
     ix->tally.n = h.nsessions;
     ix->tally.failed = h.failed;
     ix->tally.ended = h.ended;
@@ -88,6 +93,8 @@ static bool save(struct cg_index *ix, struct cg_err *e)
                            .row_size = sizeof(struct cg_session_row),
                            .count = ix->count,
                            .epoch_wall = ix->epoch_wall,
+                           .last_t = ix->last_t,
+                           .sum = ix->sum,
                            .nsegments = (uint32_t)ix->nsegments,
                            .nsessions = (uint32_t)ix->tally.n,
                            .failed = ix->tally.failed,
@@ -97,7 +104,7 @@ static bool save(struct cg_index *ix, struct cg_err *e)
     if (fd < 0)
         return cg_fail_sys(e, "make the index's state");
     /* what the state counts must be there before it */
-    bool fine = fdatasync(ix->events) == 0 && fdatasync(ix->times) == 0;
+    bool fine = fdatasync(ix->events) == 0 && fdatasync(ix->marks) == 0;
     fine = fine && cg_fd_write_full(fd, &h, sizeof h, e);
     fine = fine && cg_fd_write_full(fd, ix->segments, ix->nsegments * sizeof *ix->segments, e);
     fine = fine && cg_fd_write_full(fd, ix->tally.rows, ix->tally.n * sizeof *ix->tally.rows, e);
@@ -112,8 +119,8 @@ struct cg_index *cg_index_open(const char *dir, struct cg_err *e)
     struct cg_index *ix = cg_alloc(sizeof *ix);
     ix->dir = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     ix->events = ix->dir < 0 ? -1 : openat(ix->dir, "events", O_RDWR | O_CREAT | O_CLOEXEC, 0640);
-    ix->times = ix->dir < 0 ? -1 : openat(ix->dir, "times", O_RDWR | O_CREAT | O_CLOEXEC, 0640);
-    if (ix->events < 0 || ix->times < 0) {
+    ix->marks = ix->dir < 0 ? -1 : openat(ix->dir, "marks", O_RDWR | O_CREAT | O_CLOEXEC, 0640);
+    if (ix->events < 0 || ix->marks < 0) {
         cg_fail_sys(e, "open the index %s", dir);
         cg_index_close(ix);
         return NULL;
@@ -128,7 +135,7 @@ void cg_index_close(struct cg_index *ix)
         return;
     forget(ix);
     cg_drop_fd(&ix->events);
-    cg_drop_fd(&ix->times);
+    cg_drop_fd(&ix->marks);
     cg_drop_fd(&ix->dir);
     free(ix);
 }
@@ -168,8 +175,8 @@ static bool push(struct batch *b, const struct cg_index_entry *entry,
     uint64_t seq = ++ix->count;
     b->entries[b->n++] = *entry;
     if (seq % CG_INDEX_STEP == 0) {
-        const struct cg_index_time at = {line->t, cg_tally_wall(line)};
-        if (!write_at(ix->times, &at, sizeof at, (seq / CG_INDEX_STEP - 1) * sizeof at, e))
+        const struct cg_index_mark at = {line->t, cg_tally_wall(line), ix->sum};
+        if (!write_at(ix->marks, &at, sizeof at, (seq / CG_INDEX_STEP - 1) * sizeof at, e))
             return false;
     }
     return b->n < BATCH || flush(b, e);
@@ -188,7 +195,7 @@ static void note_segment(struct cg_index *ix, uint32_t number, uint64_t seq)
 static bool take(struct batch *b, const struct cg_record_reader *r,
                  const struct cg_record_line *line, struct cg_err *e)
 {
-    static const struct cg_index_entry hole = {0, CG_TALLY_NONE, CG_INDEX_HOLE, 0};
+    static const struct cg_index_entry hole = {0, CG_TALLY_NONE, CG_INDEX_HOLE, 0, 0};
     enum cg_record_type type = CG_REC_TYPE_COUNT;
     uint32_t segment;
     uint64_t offset;
@@ -201,8 +208,11 @@ static bool take(struct batch *b, const struct cg_record_reader *r,
             return false;
     (void)!cg_record_type_parse(line->type, &type);
     note_segment(b->ix, segment, line->seq);
-    const struct cg_index_entry entry = {(uint32_t)offset, cg_tally_line(&b->ix->tally, line, type),
-                                         (uint8_t)type, 0};
+    const struct cg_index_entry entry = {
+        (uint32_t)offset, cg_tally_line(&b->ix->tally, line, type), (uint8_t)type,
+        cg_record_sum_add(&b->ix->sum, line, type),
+        (uint32_t)CG_MAX(0, CG_MIN(line->t / 10000000, UINT32_MAX))};
+    b->ix->last_t = line->t;
     return push(b, &entry, line, e);
 }
 
@@ -269,14 +279,24 @@ uint64_t cg_index_at(const struct cg_index *ix, int64_t moment, bool wall)
     uint64_t high = ix->count / CG_INDEX_STEP;
     while (low < high) {
         uint64_t middle = low + (high - low) / 2;
-        struct cg_index_time at = {INT64_MAX, INT64_MAX};
-        if (pread(ix->times, &at, sizeof at, (off_t)(middle * sizeof at)) == (ssize_t)sizeof at &&
+        struct cg_index_mark at = {.t = INT64_MAX, .wall = INT64_MAX};
+        if (pread(ix->marks, &at, sizeof at, (off_t)(middle * sizeof at)) == (ssize_t)sizeof at &&
             (wall ? at.wall : at.t) < moment)
             low = middle + 1;
         else
             high = middle;
     }
     return low * CG_INDEX_STEP + 1;
+}
+
+uint64_t cg_index_mark_at(const struct cg_index *ix, uint64_t seq, struct cg_index_mark *out)
+{
+    uint64_t n = CG_MIN(seq, ix->count) / CG_INDEX_STEP;
+    if (n > 0 &&
+        pread(ix->marks, out, sizeof *out, (off_t)((n - 1) * sizeof *out)) == (ssize_t)sizeof *out)
+        return n * CG_INDEX_STEP;
+    *out = (struct cg_index_mark){.t = 0};
+    return 0;
 }
 
 const struct cg_index_segment *cg_index_segment(const struct cg_index *ix, uint64_t seq)

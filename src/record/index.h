@@ -3,14 +3,15 @@
  * about its sessions (tally.h). Kept in a folder of the server's own and made from the record
  * alone: what is missing, torn or of another version is made again.
  *
- *   events  8 bytes a sequence number, from 1 on
- *   times   16 bytes every CG_INDEX_STEP numbers
+ *   events  12 bytes a sequence number, from 1 on
+ *   marks   every CG_INDEX_STEP numbers: the time, and what the lines up to there add up to
  *   state   the rest; replaced whole, and what the two others hold behind it does not count
  *
  * One updates at a time (flock); readers need no lock. Blocks; any thread. */
 #ifndef CG_RECORD_INDEX_H
 #define CG_RECORD_INDEX_H
 
+#include "record/sum.h"
 #include "record/tally.h"
 
 enum { CG_INDEX_STEP = 64, CG_INDEX_HOLE = 255 };
@@ -19,11 +20,13 @@ struct cg_index_entry {
     uint32_t offset;  /* in its segment, as it was written */
     uint16_t session; /* number in the tally; CG_TALLY_NONE */
     uint8_t type;     /* enum cg_record_type; CG_INDEX_HOLE: there is no such line */
-    uint8_t spare;
+    uint8_t ledger;   /* 1: a row of the ledger, which is what most lines of costs are */
+    uint32_t t_cs;    /* when, in hundredths of a second on the record's clock, for overviews */
 };
 
-struct cg_index_time {
+struct cg_index_mark {
     int64_t t, wall;
+    struct cg_record_sum sum;
 };
 
 struct cg_index_segment {
@@ -34,9 +37,11 @@ struct cg_index_segment {
 
 struct cg_index {
     int dir;
-    int events, times;  /* descriptors */
-    uint64_t count;     /* numbers 1 to count are in it */
-    int64_t epoch_wall; /* when the record's clock was 0 */
+    int events, marks;        /* descriptors */
+    uint64_t count;           /* numbers 1 to count are in it */
+    int64_t last_t;           /* of the last of them */
+    struct cg_record_sum sum; /* of all of them */
+    int64_t epoch_wall;       /* when the record's clock was 0 */
     struct cg_index_segment *segments;
     size_t nsegments;
     struct cg_tally tally;
@@ -59,6 +64,10 @@ size_t cg_index_read(const struct cg_index *ix, uint64_t first, struct cg_index_
 /* A number such that every line before it is older than the moment (ns; on the record's clock, or
  * of the wall, as far as that did not jump), at most CG_INDEX_STEP too low. */
 uint64_t cg_index_at(const struct cg_index *ix, int64_t moment, bool wall);
+
+/* The mark at the greatest multiple of CG_INDEX_STEP that is not above `seq`, which is returned; 0
+ * and an empty mark: there is none. */
+uint64_t cg_index_mark_at(const struct cg_index *ix, uint64_t seq, struct cg_index_mark *out);
 
 /* The segment that holds a number; NULL: none. */
 const struct cg_index_segment *cg_index_segment(const struct cg_index *ix, uint64_t seq);

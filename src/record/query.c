@@ -80,15 +80,20 @@ static bool fetch_line(struct fetch *f, uint64_t seq, uint64_t offset, struct cg
 
 /* --- text --- */
 
+/* A blank stands for what words are joined with in names of events, too. */
 static char lower(char c)
 {
+    if (c == '_')
+        return ' ';
     return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
 }
 
 static bool contains(struct cg_slice in, struct cg_slice text)
 {
     const char small = lower(text.p[0]);
-    const char large = small >= 'a' && small <= 'z' ? (char)(small - 32) : small;
+    const char large = small >= 'a' && small <= 'z' ? (char)(small - 32)
+                       : small == ' '               ? '_'
+                                                    : small;
     for (size_t i = 0; i + text.n <= in.n; i++) {
         if (in.p[i] != small && in.p[i] != large)
             continue;
@@ -136,8 +141,10 @@ static bool may_have(struct cg_slice data, struct cg_slice text)
 /* What people look for: commands, programs, paths, names. Arguments are one text, with blanks. */
 static bool has_text(const struct cg_record_line *line, struct cg_slice text)
 {
-    static const char *const members[] = {"argv", "shell", "exe",  "cwd",   "path",
-                                          "to",   "name",  "comm", "model", "tool"};
+    static const char *const members[] = {
+        "argv",   "shell",   "exe",     "cwd",    "path", "to",        "name", "comm",
+        "model",  "tool",    "event",   "text",   "code", "rule",      "what", "reason",
+        "status", "verdict", "address", "secret", "op",   "agent_type"};
     if (!may_have(line->data, text))
         return false;
     CG_OWN(cg_drop_json) struct cg_json *o = cg_json_parse(line->data, NULL, NULL);
@@ -149,11 +156,12 @@ static bool has_text(const struct cg_record_line *line, struct cg_slice text)
     return false;
 }
 
-static bool searched(uint8_t type)
+/* Who names the types says where to look. */
+static bool searched(const struct cg_query *q, uint8_t type)
 {
-    return type == CG_REC_COMMAND || type == CG_REC_PROCESS || type == CG_REC_FILE_OP ||
-           type == CG_REC_NETWORK || type == CG_REC_DNS || type == CG_REC_CLAIM ||
-           type == CG_REC_LLM_CALL;
+    return q->types != 0 || type == CG_REC_COMMAND || type == CG_REC_PROCESS ||
+           type == CG_REC_FILE_OP || type == CG_REC_NETWORK || type == CG_REC_DNS ||
+           type == CG_REC_CLAIM || type == CG_REC_LLM_CALL;
 }
 
 /* --- pages --- */
@@ -163,7 +171,9 @@ static bool entry_fits(const struct cg_query *q, const struct cg_index_entry *en
     return entry->type != CG_INDEX_HOLE &&
            (q->session == CG_TALLY_NONE || entry->session == q->session) &&
            (q->types == 0 || (entry->type < 32 && q->types & UINT32_C(1) << entry->type)) &&
-           (q->text.n == 0 || searched(entry->type));
+           (q->cost == 0 || entry->type != CG_REC_COST ||
+            q->cost & (entry->ledger ? CG_QUERY_LEDGER : CG_QUERY_BUDGET)) &&
+           (q->text.n == 0 || searched(q, entry->type));
 }
 
 struct page {
@@ -172,6 +182,7 @@ struct page {
     cg_query_line *each;
     void *ctx;
     unsigned given;
+    uint64_t first;  /* the first one given */
     bool full, over; /* enough; nothing later fits */
 };
 
@@ -186,9 +197,51 @@ static bool take_line(struct page *p, uint64_t seq, const struct cg_index_entry 
     p->over = q->to > 0 && moment > q->to;
     if (p->over || moment < q->from || (q->text.n > 0 && !has_text(&line, q->text)))
         return true;
-    p->given++;
+    if (p->given++ == 0)
+        p->first = seq;
     p->full = !p->each(p->ctx, &line) || p->given == q->limit;
     return true;
+}
+
+/* How many of the lines first to last fit by type and session. */
+static uint64_t count_fitting(const struct cg_index *ix, const struct cg_query *q,
+                              struct cg_index_entry *entries, uint64_t first, uint64_t last)
+{
+    uint64_t fitting = 0;
+    size_t n = 0;
+    for (; first <= last && (n = cg_index_read(ix, first, entries, ENTRIES)) > 0; first += n)
+        for (size_t i = 0; i < CG_MIN((uint64_t)n, last - first + 1); i++)
+            fitting += entry_fits(q, &entries[i]);
+    return fitting;
+}
+
+/* The number behind which `q->skip` lines that fit have been passed over. */
+static uint64_t pass_over(const struct cg_index *ix, const struct cg_query *q,
+                          struct cg_index_entry *entries, uint64_t after)
+{
+    uint64_t left = q->skip;
+    size_t n = 0;
+    for (; left > 0 && (n = cg_index_read(ix, after + 1, entries, ENTRIES)) > 0; after += n)
+        for (size_t i = 0; i < n; i++)
+            if (entry_fits(q, &entries[i]) && --left == 0)
+                return after + i + 1;
+    return after;
+}
+
+/* The number behind which the last `q->limit` lines that fit begin. */
+static uint64_t step_back(const struct cg_index *ix, const struct cg_query *q,
+                          struct cg_index_entry *entries, uint64_t after, uint64_t end)
+{
+    unsigned left = q->limit;
+    while (end > after + 1) {
+        uint64_t first = end - after > ENTRIES ? end - ENTRIES : after + 1;
+        size_t n = cg_index_read(ix, first, entries, (size_t)(end - first));
+        for (size_t i = n; i-- > 0;)
+            if (entry_fits(q, &entries[i]) && --left == 0)
+                return first + i - 1;
+        end = first;
+    }
+    return after;
 }
 
 bool cg_query_run(const struct cg_index *ix, int record_dir, const struct cg_query *q,
@@ -197,16 +250,22 @@ bool cg_query_run(const struct cg_index *ix, int record_dir, const struct cg_que
     CG_OWN(cg_drop_free) struct cg_index_entry *entries = cg_alloc_array(ENTRIES, sizeof *entries);
     CG_OWN(cg_drop_free) struct fetch *f = cg_alloc(sizeof *f);
     struct page p = {.q = q, .f = f, .each = each, .ctx = ctx};
+    const uint64_t end_seq = q->before > 0 ? CG_MIN(q->before, ix->count + 1) : ix->count + 1;
     uint64_t first = q->from > 0 ? cg_index_at(ix, q->from, q->wall) : 1;
     uint64_t scanned = 0;
     bool fine = true;
     f->record_dir = record_dir;
     f->ix = ix;
-    first = CG_MAX(first, q->after + 1);
-    end->next = first - 1;
+    end->next = CG_MAX(first, q->after + 1) - 1;
+    if (q->skip > 0)
+        end->next = pass_over(ix, q, entries, end->next);
+    if (q->last)
+        end->next = step_back(ix, q, entries, end->next, end_seq);
     size_t n = 0;
     while (fine && !p.full && !p.over && f->spent < BUDGET && scanned < SCANNED_MAX &&
-           (n = cg_index_read(ix, end->next + 1, entries, ENTRIES)) > 0) {
+           end->next + 1 < end_seq &&
+           (n = cg_index_read(ix, end->next + 1, entries,
+                              CG_MIN((uint64_t)ENTRIES, end_seq - end->next - 1))) > 0) {
         scanned += n;
         for (size_t i = 0; fine && i < n && !p.full && !p.over && f->spent < BUDGET; i++) {
             uint64_t seq = end->next + 1;
@@ -216,6 +275,8 @@ bool cg_query_run(const struct cg_index *ix, int record_dir, const struct cg_que
         }
     }
     cg_span_close(f->span);
-    end->more = fine && !p.over && end->next < ix->count;
+    bool all = q->last && p.given == q->limit; /* what follows does not fit */
+    end->more = fine && !p.over && !all && end->next + 1 < end_seq;
+    end->rank = q->rank ? count_fitting(ix, q, entries, 1, p.given ? p.first - 1 : end->next) : 0;
     return fine;
 }

@@ -6,11 +6,19 @@
 
 #include "record/index.h"
 
+/* Parts of the lines of type cost. */
+enum { CG_QUERY_BUDGET = 1, CG_QUERY_LEDGER = 2 };
+
 struct cg_query {
     uint64_t after;       /* lines behind this number */
+    uint64_t before;      /* and before this one; 0: no end */
+    uint64_t skip;        /* so many that fit by type and session are passed over */
+    bool last;            /* not the first that fit by type and session, but the last */
+    bool rank;            /* tell end.rank */
     unsigned limit;       /* at most so many */
     uint16_t session;     /* number in the tally; CG_TALLY_NONE: all lines */
     uint32_t types;       /* bits by enum cg_record_type; 0: all */
+    unsigned cost;        /* which parts of costs; 0: all */
     bool wall;            /* from and to are of the wall, else on the record's clock */
     int64_t from, to;     /* ns, both included; to 0: no end */
     struct cg_slice text; /* without regard to case of ASCII letters; empty: any */
@@ -18,6 +26,7 @@ struct cg_query {
 
 struct cg_query_end {
     uint64_t next; /* ask for what is behind this number */
+    uint64_t rank; /* lines that fit by type and session before the first one given */
     bool more;
 };
 

@@ -308,7 +308,7 @@ def record_append(out):
         program, record = folder / "record_bench", folder / "record"
         record.mkdir()
         made = subprocess.run(["cc", "-std=c17", "-D_GNU_SOURCE", "-O2", f"-I{ROOT / 'src'}", ROOT / "tests/bench/record_bench.c",
-                               "-o", program, *libraries, "-lsodium", "-lzstd"], capture_output=True, text=True)
+                               "-o", program, *libraries, "-lsodium", "-lzstd", "-lcrypto"], capture_output=True, text=True)
         if made.returncode != 0:
             out.add("record append", "not measured", "the bench program was not built: make build")
             print(made.stderr, file=sys.stderr)
@@ -333,7 +333,7 @@ def record_replay(out):
         program, record = folder / "replay_bench", folder / "record"
         record.mkdir()
         made = subprocess.run(["cc", "-std=c17", "-D_GNU_SOURCE", "-O2", f"-I{ROOT / 'src'}", ROOT / "tests/bench/replay_bench.c",
-                               "-o", program, *libraries, "-lsodium", "-lzstd"], capture_output=True, text=True)
+                               "-o", program, *libraries, "-lsodium", "-lzstd", "-lcrypto"], capture_output=True, text=True)
         if made.returncode != 0:
             out.add("replay of a record", "not measured", "the bench program was not built: make build")
             print(made.stderr, file=sys.stderr)

@@ -11,6 +11,7 @@
 #include "base/fs.h"
 #include "base/json.h"
 #include "record/diff.h"
+#include "record/overview.h"
 #include "record/query.h"
 #include "record/reader.h"
 #include "record/record.h"
@@ -131,7 +132,8 @@ static struct got read_all(struct fixture *f, const struct cg_query *q, const ch
             continue;
         if (line.t < q->from || (q->to && line.t > q->to))
             continue;
-        if (q->text.n && (type == CG_REC_TERMINAL || !memmem(line.data.p, line.data.n, "Dir3", 4)))
+        if (q->text.n && ((type == CG_REC_TERMINAL && !q->types) ||
+                          !memmem(line.data.p, line.data.n, "Dir3", 4)))
             continue;
         g.seq[g.n++] = line.seq;
     }
@@ -144,8 +146,8 @@ static void check_queries(struct fixture *f, const struct cg_index *ix)
     static const char *const ids[] = {NULL, "sess-aaaaaaaa", "sess-cccccccc"};
     static const uint32_t types[] = {0, 1u << CG_REC_COMMAND,
                                      1u << CG_REC_FILE_OP | 1u << CG_REC_TERMINAL};
-    struct cg_index_time middle;
-    assert_int_equal(pread(ix->times, &middle, sizeof middle, 20 * sizeof middle), sizeof middle);
+    struct cg_index_mark middle;
+    assert_int_equal(pread(ix->marks, &middle, sizeof middle, 20 * sizeof middle), sizeof middle);
     for (unsigned i = 0; i < CG_COUNT(ids) * CG_COUNT(types) * 8; i++) {
         const char *id = ids[i % CG_COUNT(ids)];
         struct cg_query q = {.limit = i % 2 ? 7 : 1000, .types = types[i / 3 % CG_COUNT(types)]};
@@ -159,6 +161,119 @@ static void check_queries(struct fixture *f, const struct cg_index *ix)
         assert_int_equal(have.n, want.n);
         assert_memory_equal(have.seq, want.seq, want.n * sizeof want.seq[0]);
     }
+}
+
+/* The place of a page in what fits: told by its rank, found by how many come before it or by its
+ * end. */
+static void test_a_page_is_found_by_its_place_and_by_its_end(void **state)
+{
+    struct fixture *f = *state;
+    tell_much(f);
+    struct cg_index *ix = fresh(f);
+    for (unsigned i = 0; i < 24; i++) {
+        struct cg_query q = {.limit = 1000, .types = i % 2 ? 1u << CG_REC_FILE_OP : 0};
+        struct cg_query_end end;
+        struct got page = {.n = 0};
+        const char *id = i % 3 ? "sess-bbbbbbbb" : NULL;
+        q.session = id ? cg_tally_find(&ix->tally, id) : CG_TALLY_NONE;
+        struct got all = read_all(f, &q, id);
+        size_t at = all.n * i / 24;
+        q.limit = 17;
+        q.rank = true;
+        q.skip = at;
+        assert_true(cg_query_run(ix, f->dir, &q, keep, &page, &end, &e));
+        assert_int_equal(page.n, CG_MIN(all.n - at, 17u));
+        assert_memory_equal(page.seq, all.seq + at, page.n * sizeof page.seq[0]);
+        assert_int_equal(end.rank, at);
+        q.skip = 0;
+        q.after = all.seq[at] - 1;
+        assert_true(cg_query_run(ix, f->dir, &q, keep, &page, &end, &e));
+        assert_int_equal(end.rank, at);
+        q.after = 0;
+        q.before = all.seq[at];
+        q.last = true;
+        page.n = 0;
+        assert_true(cg_query_run(ix, f->dir, &q, keep, &page, &end, &e));
+        assert_int_equal(page.n, CG_MIN(at, 17u));
+        assert_memory_equal(page.seq, all.seq + at - page.n, page.n * sizeof page.seq[0]);
+        assert_false(end.more);
+    }
+    cg_index_close(ix);
+}
+
+static void test_costs_are_asked_for_in_parts(void **state)
+{
+    struct fixture *f = *state;
+    put(f, CG_REC_COST, CG_SRC_HOST, NULL,
+        "{\"event\":\"ledger\",\"row\":{\"row\":\"compute\",\"nusd\":5}}");
+    put(f, CG_REC_COST, CG_SRC_HOST, NULL, "{\"event\":\"budget_exceeded\",\"spent_nusd\":5}");
+    put(f, CG_REC_COMMAND, CG_SRC_HOST, NULL, "{\"phase\":\"start\"}");
+    struct cg_index *ix = fresh(f);
+    struct cg_query q = {.limit = 9, .session = CG_TALLY_NONE, .types = 1u << CG_REC_COST};
+    assert_int_equal(ask(f, ix, q).n, 2);
+    q.cost = CG_QUERY_LEDGER;
+    assert_int_equal(ask(f, ix, q).seq[0], 1);
+    q.cost = CG_QUERY_BUDGET;
+    q.text = cg_slice_of("Budget exc");
+    assert_int_equal(ask(f, ix, q).n, 1);
+    assert_int_equal(ask(f, ix, q).seq[0], 2);
+    cg_index_close(ix);
+}
+
+/* Whatever moment is asked for, the sums are those of all lines that are not later. */
+static void test_a_moment_adds_up_to_what_was_told_by_then(void **state)
+{
+    static const char *const lines[] = {
+        "{\"phase\":\"start\"}",
+        "{\"phase\":\"exit\",\"exit_code\":1}",
+        "{\"event\":\"open\",\"call\":1}",
+        "{\"event\":\"done\",\"cost_nusd\":700}",
+        "{\"event\":\"ledger\",\"row\":{\"row\":\"compute\",\"nusd\":3}}",
+        "{\"event\":\"deduction\",\"score\":64}",
+        "{\"lost\":{\"process\":2}}"};
+    static const enum cg_record_type types[] = {CG_REC_COMMAND,  CG_REC_COMMAND, CG_REC_LLM_CALL,
+                                                CG_REC_LLM_CALL, CG_REC_COST,    CG_REC_TRUST,
+                                                CG_REC_GAP};
+    struct fixture *f = *state;
+    tell_much(f);
+    for (unsigned i = 0; i < 700; i++)
+        put(f, types[i % 7], CG_SRC_HOST, NULL, lines[i % 7]);
+    put(f, CG_REC_COST, CG_SRC_GUEST, NULL, lines[4]); /* a guest's word costs nothing */
+    put(f, CG_REC_LLM_CALL, CG_SRC_CLAIM, NULL, lines[3]);
+    struct cg_index *ix = fresh(f);
+    struct cg_record_sum plain = {.calls = 0};
+    uint64_t counts[CG_OVERVIEW_COLUMNS] = {0};
+    struct cg_record_reader *r = cg_record_reader_open(f->dir, 0, &e);
+    struct cg_slice text;
+    struct cg_record_line line;
+    int64_t last_t = -1;
+    while (cg_record_read(r, UINT64_MAX, &text, &line, &e) == CG_RECORD_LINE) {
+        enum cg_record_type type = CG_REC_TYPE_COUNT;
+        struct cg_overview o;
+        if (line.t > last_t && last_t >= 0 && (line.seq % 41 == 0 || line.seq > 3690)) {
+            assert_true(cg_overview_make(ix, f->dir, last_t, CG_TALLY_NONE, 10, &o, &e));
+            assert_int_equal(o.seq, line.seq - 1);
+            assert_memory_equal(&o.sum, &plain, sizeof plain);
+            assert_memory_equal(o.counts, counts, sizeof counts);
+            cg_overview_finish(&o);
+        }
+        last_t = line.t;
+        assert_true(cg_record_type_parse(line.type, &type));
+        counts[cg_record_sum_add(&plain, &line, type) ? CG_REC_TYPE_COUNT : type]++;
+    }
+    cg_record_reader_close(r);
+    struct cg_overview o;
+    assert_true(cg_overview_make(ix, f->dir, -1, CG_TALLY_NONE, 50, &o, &e));
+    assert_memory_equal(&o.sum, &plain, sizeof plain);
+    assert_int_equal(o.sum.llm_nusd, 70000);
+    assert_int_equal(o.sum.compute_nusd, 300);
+    assert_int_equal(o.sum.score, 65);
+    uint64_t sum = 0;
+    for (unsigned i = 0; i < o.nslots * CG_OVERVIEW_COLUMNS; i++)
+        sum += o.slots[i];
+    assert_int_equal(sum, o.seq);
+    cg_overview_finish(&o);
+    cg_index_close(ix);
 }
 
 static void test_every_page_is_what_a_whole_reading_gives(void **state)
@@ -186,7 +301,7 @@ static void test_an_index_grows_with_its_record_and_outlives_damage_to_itself(vo
     assert_int_equal(ix->count, 3001);
     uint64_t events = ix->tally.rows[cg_tally_find(&ix->tally, "sess-aaaaaaaa")].events;
     cg_index_close(ix);
-    CG_OWN(cg_drop_free) char *times = cg_format("%s/times", f->index);
+    CG_OWN(cg_drop_free) char *times = cg_format("%s/marks", f->index);
     CG_OWN(cg_drop_free) char *state_file = cg_format("%s/state", f->index);
     assert_int_equal(truncate(times, 100), 0); /* behind what the state counts on */
     ix = fresh(f);
@@ -358,6 +473,11 @@ static void test_differences_are_those_of_patch(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_a_page_is_found_by_its_place_and_by_its_end, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_costs_are_asked_for_in_parts, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_moment_adds_up_to_what_was_told_by_then, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(test_every_page_is_what_a_whole_reading_gives, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(

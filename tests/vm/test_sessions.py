@@ -2,6 +2,7 @@
 one sandbox serve all; the last tests end it."""
 
 import asyncio
+import collections
 import datetime
 import json
 import shutil
@@ -25,11 +26,11 @@ def sessions(stage, **want):
     return [s for s in listed if all(s[k] == v for k, v in want.items())]
 
 
-def replay(server, session, **params):
-    """All pages behind one another."""
+def replay(server, session, at=None, **params):
+    """All pages behind one another, of a session or of what `at` names."""
     events, after = [], params.pop("after_seq", 0)
     while True:
-        page = server.call("GET", f"/v1/sessions/{session}/replay", params={"after_seq": after, **params}).json()
+        page = server.call("GET", at or f"/v1/sessions/{session}/replay", params={"after_seq": after, **params}).json()
         events += page["events"]
         assert page["next_seq"] >= after
         after = page["next_seq"]
@@ -143,6 +144,31 @@ def test_pages_filters_and_summary_tell_the_same_events(stage):
     assert all(datetime.datetime.fromisoformat(e["timestamp"]) >= start for e in got)
     assert replay(server, s["id"], **{"from": "0", "to": "100000"}) == whole
     assert replay(server, s["id"], **{"from": "90000"}) == []
+
+
+def test_an_overview_counts_what_a_whole_reading_counts_up_to_any_moment(stage):
+    server, box = stage
+    whole = replay(server, None, box.path + "/replay")
+    kind = lambda e: "ledger" if e["type"] == "cost" and e["data"]["event"] == "ledger" else e["type"]  # noqa: E731
+    for last in (whole[len(whole) // 3], whole[-1]):
+        then = [e for e in whole if e["t_ms"] <= last["t_ms"]]
+        seen = server.api("GET", f"{box.path}/replay/summary?slots=50&to={last['t_ms'] / 1000 + 1e-7:.9f}")
+        assert seen["last_seq"] == then[-1]["sequence"]
+        assert seen["types"] == dict(collections.Counter(map(kind, then)))
+        assert {k: sum(v) for k, v in seen["slots"].items()} == seen["types"]
+        assert seen["sum"]["commands"] == sum(e["type"] == "command" and e["data"]["phase"] == "start" for e in then)
+        assert seen["sum"]["compute_nusd"] == sum(e["data"]["row"]["nusd"] for e in then if kind(e) == "ledger" and e["data"]["row"]["row"] == "compute")
+    s = sessions(stage, agent_type="claude-code")[0]
+    of_it = server.api("GET", f"{box.path}/replay/summary?session={s['id']}")
+    assert sum(of_it["types"].values()) == of_it["event_count"] == len(replay(server, s["id"]))
+    commands = [e for e in whole if e["type"] == "command"]
+    page = server.api("GET", f"{box.path}/replay?type=command&skip=2&limit=2&rank=true")
+    assert page["events"] == commands[2:4] and page["rank"] == 2
+    before = commands[3]["sequence"]
+    assert server.api("GET", f"{box.path}/replay?type=command&last=true&before_seq={before}&limit=2")["events"] == commands[1:3]
+    for wrong in ("replay?last=true&skip=1", "replay?before_seq=0", "replay/summary?slots=2001", "replay/summary?to=-1", "replay/summary?session=sess-nobodys"):
+        with pytest.raises(product.Refused):
+            server.api("GET", f"{box.path}/{wrong}")
 
 
 @pytest.mark.parametrize("params,word", [

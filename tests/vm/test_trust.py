@@ -64,6 +64,20 @@ def test_work_costs_nothing_and_deeds_cost_with_their_evidence(server):
     assert "exec.remote-script" in shown and "unread" in shown
 
 
+    # what other rules would have said, told by the server; and nothing is changed by asking
+    listed = {r["id"]: r for r in server.api("GET", "/v1/trust/rules")["rules"]}
+    assert listed["exec.remote-script"]["points"] == found["exec.remote-script"]["points"] and listed["delete.many"]["explain"]
+    preview = server.api("POST", s.path + "/trust/preview", {"rules": ""})
+    assert (preview["score"], preview["score_now"], preview["truncated"]) == (ended["score"], ended["score"], False)
+    assert [[d[k] for k in same] for d in preview["deductions"]] == [[d[k] for k in same] for d in ended["deductions"]]
+    softer = server.api("POST", s.path + "/trust/preview", {"rules": "rules:\n  - {id: exec.remote-script, enabled: false}\n  - {id: delete.many, points: 1}\n"})
+    cost = {d["rule"]: d["points"] for d in softer["deductions"]}
+    assert "exec.remote-script" not in cost and cost["delete.many"] == 1 and "credentials.read" in cost
+    with pytest.raises(product.Refused, match="no.such.member|rules:2"):
+        server.api("POST", s.path + "/trust/preview", {"rules": "rules:\n  - {id: delete.many, no.such.member: 1}\n"})
+    assert trust(s) == ended
+
+
 def alerts(server, sandbox):
     return {(a["rule_type"], a["severity"]): a for a in server.api("GET", "/v1/alerts?limit=100")["alerts"] if a["sandbox_id"] == sandbox.id}
 

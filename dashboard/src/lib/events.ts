@@ -171,18 +171,6 @@ export function landmark(line: Line, k: Kind): boolean {
   return true;
 }
 
-/** The index of the line with this number, or -1. Lines are in order, and some may be missing. */
-export function indexOfSeq(lines: Line[], seq: number): number {
-  let lo = 0;
-  let hi = lines.length;
-  while (lo < hi) {
-    const mid = (lo + hi) >> 1;
-    if (lines[mid]!.seq < seq) lo = mid + 1;
-    else hi = mid;
-  }
-  return lines[lo]?.seq === seq ? lo : -1;
-}
-
 function system(type: string, d: Data): Headline {
   if (type === "lifecycle") return { text: `sandbox ${cut(str(d["event"])).replace(/_/g, " ")}`, more: cut(str(d["reason"])) || (d["boot_ms"] ? `${num(d["boot_ms"])} ms` : ""), tone: "plain" };
   if (type === "session") return { text: `session ${cut(str(d["event"]))}: ${cut(str(d["agent_type"]) || str(d["kind"]) || "agent")}`, more: cut(str(d["reason"]) || str(d["how"])), tone: "plain" };
@@ -224,16 +212,4 @@ export function headline(line: Line): Headline {
 /** Milliseconds since the record began. */
 export function at(line: Line): number {
   return line.t / 1e6;
-}
-
-/** The first index whose line is later than t (ms). Lines are in order. */
-export function after(lines: Line[], ms: number): number {
-  let lo = 0;
-  let hi = lines.length;
-  while (lo < hi) {
-    const mid = (lo + hi) >> 1;
-    if (at(lines[mid]!) <= ms) lo = mid + 1;
-    else hi = mid;
-  }
-  return lo;
 }

@@ -19,7 +19,7 @@ export const activity = new Store<Map<string, number[]>>(new Map());
 const counting = new Map<string, number>();
 const typeListeners = new Set<(type: string) => void>();
 
-/** Tells the type of every line of the account as it comes; nothing is read out of it, for there may be very many. */
+/** Tells the type of every line of the account as it comes; they are not parsed, for there may be very many. Of costs, which come each second, what is about a budget is told apart. */
 export function onLine(tell: (type: string) => void): () => void {
   typeListeners.add(tell);
   return () => typeListeners.delete(tell);
@@ -66,7 +66,8 @@ function start(): void {
       }
       const id = e.id?.slice(0, e.id.indexOf(":"));
       if (id) counting.set(id, (counting.get(id) ?? 0) + 1);
-      for (const tell of typeListeners) tell(e.event);
+      const type = e.event === "cost" && e.data.includes('"event":"budget_') ? "budget" : e.event;
+      for (const tell of typeListeners) tell(type);
     },
     state(up) {
       connected.value = up;

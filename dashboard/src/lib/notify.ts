@@ -9,6 +9,7 @@ export const unread = new Store<number | null>(null);
 const EVERY_MS = 30_000;
 const SOON_MS = 1_500;
 let timer: ReturnType<typeof setTimeout> | undefined;
+let soon: ReturnType<typeof setTimeout> | undefined;
 let absent = false;
 
 export async function countUnread(): Promise<void> {
@@ -30,9 +31,11 @@ export function followNotifications(): void {
     void countUnread();
   });
   onLine((type) => {
-    if (type !== "alert" && type !== "trust" && type !== "error") return;
-    clearTimeout(timer);
-    timer = setTimeout(() => void countUnread(), SOON_MS);
+    if ((type !== "budget" && type !== "trust" && type !== "error") || soon) return;
+    soon = setTimeout(() => {
+      soon = undefined;
+      void countUnread();
+    }, SOON_MS);
   });
   void countUnread();
 }

@@ -3,6 +3,8 @@
 import type { Sandbox } from "./types";
 
 export interface Recipe {
+  /** Of which team it is; empty: of the person. */
+  team: string;
   name: string;
   template: string;
   cpus: number;
@@ -24,6 +26,7 @@ export interface Recipe {
 }
 
 export const emptyRecipe: Recipe = {
+  team: "",
   name: "",
   template: "minimal",
   cpus: 0,
@@ -46,6 +49,7 @@ export const emptyRecipe: Recipe = {
 export function configOf(s: Sandbox): Recipe {
   return {
     ...emptyRecipe,
+    team: s.team ?? "",
     name: s.name ?? "",
     template: s.template,
     cpus: s.cpus,
@@ -82,6 +86,7 @@ function yamlValue(s: string): string {
 
 export function bodyOf(r: Recipe): Record<string, unknown> {
   const body: Record<string, unknown> = { template: r.template };
+  if (r.team) body["team"] = r.team;
   if (r.name) body["name"] = r.name;
   if (r.cpus) body["cpus"] = r.cpus;
   if (r.memory_mb) body["memory_mb"] = r.memory_mb;
@@ -108,8 +113,9 @@ function templateOf(r: Recipe): string {
 
 /** `caged run` where flags say it all, else `caged up` with the file beside it. */
 export function commandOf(r: Recipe): string {
-  if (r.init_script || r.repo_branch || r.repo_commit || r.denylist.length) return r.name ? `caged up --name ${shellWord(r.name)}` : "caged up";
-  const words = ["caged", "run", "--template", shellWord(templateOf(r))];
+  const team = r.team ? ["--team", shellWord(r.team)] : [];
+  if (r.init_script || r.repo_branch || r.repo_commit || r.denylist.length) return ["caged", ...team, "up", ...(r.name ? ["--name", shellWord(r.name)] : [])].join(" ");
+  const words = ["caged", ...team, "run", "--template", shellWord(templateOf(r))];
   const flag = (name: string, value: string | number) => value && words.push(`--${name}`, shellWord(String(value)));
   flag("name", r.name);
   flag("cpus", r.cpus);

@@ -87,6 +87,8 @@ const HOSTS_MAX = 2000;
 const DEDUCTIONS_MAX = 2000;
 const CHANGED_MAX = 200;
 const VERSIONS_MAX = 500;
+const CALLS_MAX = 20_000;
+const CONNS_MAX = 20_000;
 
 function numbers(v: unknown): Record<string, number> {
   const out: Record<string, number> = {};
@@ -113,6 +115,9 @@ export class Sums {
   /** Machine time, in nano-dollars. */
   machineNusd = 0;
   commands = 0;
+  /** How many calls began, and how much happened to files. */
+  called = 0;
+  fileEvents = 0;
   failed = 0;
   lost = 0;
   score: number | null = null;
@@ -176,6 +181,7 @@ export class Sums {
         call: id, seq: line.seq, startMs: at(line), endMs: null, model: "", provider: "", api: "", status: "open", tokens: {}, tokensIn: 0, tokensOut: 0,
         nusd: null, byClass: {}, estimated: false, ttftMs: null, stop: "", tools: [], requestBlob: "", replyBlob: "", messages: 0,
       };
+      if (this.calls.size >= CALLS_MAX) this.calls.delete(this.calls.keys().next().value!);
       this.calls.set(id, c);
     }
     c.model = str(d["model_replied"]) || str(d["model"]) || c.model;
@@ -183,6 +189,7 @@ export class Sums {
     c.api = str(d["api"]) || c.api;
     c.requestBlob = str(d["request_blob"]) || c.requestBlob;
     if (d["event"] === "open") {
+      this.called++;
       if (this.share(this.byFile)) {
         this.unshared = 0;
         this.changed.clear();
@@ -250,7 +257,7 @@ export class Sums {
       c.lastMs = at(line);
       if (verdict !== "deny") {
         c.open++;
-        this.conns.set(conn, c);
+        if (this.conns.size < CONNS_MAX) this.conns.set(conn, c);
       }
     } else if (d["event"] === "close") {
       const c = this.conns.get(conn);
@@ -280,6 +287,7 @@ export class Sums {
 
   private file(line: Line, d: Record<string, unknown>): void {
     const op = str(d["op"]);
+    this.fileEvents++;
     if (op === "read" || op === "pack") return;
     const touch = (path: string, gone: boolean) => {
       const f = this.files.get(path);

@@ -5,6 +5,7 @@ import { FitAddon } from "@xterm/addon-fit";
 import { WebLinksAddon } from "@xterm/addon-web-links";
 import { Terminal, type ITheme } from "@xterm/xterm";
 import { ApiError, get, socket } from "./api";
+import { Pump } from "./pump";
 import { ownSheets } from "./sheets";
 import { stream } from "./sse";
 import { Store } from "./store";
@@ -124,6 +125,12 @@ export class Shell {
   readonly box = document.createElement("div");
   askPaste: (lines: number, text: string) => Promise<boolean> = async () => true;
   private fit = new FitAddon();
+  private pump = new Pump({
+    write: (data, done) => this.term.write(data, done),
+    // a page that nobody sees draws no pictures to wait for
+    next: (run) => void (document.visibilityState === "visible" ? requestAnimationFrame(run) : setTimeout(run, 0)),
+    now: () => performance.now(),
+  });
   private ws: WebSocket | null = null;
   private opened = false;
   private ended = false;
@@ -214,7 +221,7 @@ export class Shell {
     if (typeof data !== "string") {
       const bytes = new Uint8Array(data, 1); // the first byte is the channel
       if (this.held) this.held.push(bytes);
-      else this.term.write(bytes);
+      else this.pump.push(bytes);
       return;
     }
     const m = JSON.parse(data) as { type: string; code?: number | string; message?: string; exec_id?: string };
@@ -252,7 +259,7 @@ export class Shell {
   }
 
   private flush(): void {
-    for (const bytes of this.held ?? []) this.term.write(bytes);
+    for (const bytes of this.held ?? []) this.pump.push(bytes);
     this.held = null;
   }
 

@@ -4,6 +4,8 @@ export type Status = "pending" | "running" | "paused" | "error" | "destroyed";
 
 export interface Sandbox {
   id: string;
+  /** The team whose it is, where it is a team's. */
+  team?: string;
   name?: string;
   status: Status;
   template: string;

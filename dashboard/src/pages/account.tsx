@@ -1,10 +1,13 @@
 // The account: API keys, secrets, login sessions, password.
 import { useState } from "preact/hooks";
 import { ApiError, get, send } from "../lib/api";
-import { utc, visible } from "../lib/format";
+import { visible } from "../lib/format";
 import type { ApiKey, LoginSession, Secret } from "../lib/types";
 import { useLoad, useTitle, type Loaded } from "../lib/use";
-import { Button, Code, confirmed, Dialog, Empty, Failure, Field, Loading, TabLinks, toast, When } from "../ui/parts";
+import { lazy } from "../ui/lazy";
+import { attempt, Button, Code, confirmed, Dialog, Empty, Failure, Field, Loading, TabLinks, toast, When } from "../ui/parts";
+import { FormDialog, Table } from "../ui/table";
+import { Whose } from "../ui/whose";
 import type { ComponentChildren } from "preact";
 
 const tabs = [
@@ -12,18 +15,24 @@ const tabs = [
   { id: "secrets", title: "Secrets", icon: "shield" },
   { id: "sessions", title: "Login sessions", icon: "user" },
   { id: "password", title: "Password", icon: "gear" },
+  { id: "teams", title: "Teams", icon: "user" },
+  { id: "billing", title: "Plan and usage", icon: "dollar" },
+  { id: "audit", title: "Audit log", icon: "list" },
 ];
 
-async function attempt(run: () => Promise<unknown>, done: string): Promise<boolean> {
-  try {
-    await run();
-    toast(done);
-    return true;
-  } catch (e) {
-    toast((e as Error).message, "bad");
-    return false;
-  }
-}
+const TeamsTab = lazy(() => import("./teams").then((m) => m.TeamsTab), "teams");
+const BillingTab = lazy(() => import("./billing").then((m) => m.BillingTab), "usage");
+const AuditTab = lazy(() => import("./audit").then((m) => m.AuditTab), "the audit log");
+
+const parts: Record<string, () => ComponentChildren> = {
+  keys: () => <Keys />,
+  secrets: () => <Secrets />,
+  sessions: () => <Sessions />,
+  password: () => <Password />,
+  teams: () => <TeamsTab />,
+  billing: () => <BillingTab />,
+  audit: () => <AuditTab />,
+};
 
 function States<T>({ of, what, children }: { of: Loaded<T[]>; what: string; children: (data: T[]) => ComponentChildren }) {
   if (of.error)
@@ -77,55 +86,27 @@ function Keys() {
       </div>
       <States of={keys} what="keys">
         {(data) => (
-          <div class="table-wrap">
-            <table class="table">
-              <thead>
-                <tr>
-                  <th>Name</th>
-                  <th class="hide-s">Begins with</th>
-                  <th>May do</th>
-                  <th>Last used</th>
-                  <th class="hide-m">Ends</th>
-                  <th>
-                    <span class="sr">Actions</span>
-                  </th>
-                </tr>
-              </thead>
-              <tbody>
-                {data.map((k) => (
-                  <tr key={k.id}>
-                    <td class="wrap">
-                      <strong>{visible(k.name)}</strong>
-                    </td>
-                    <td class="hide-s">
-                      <code>{k.prefix}…</code>
-                    </td>
-                    <td>{scopes[k.scope] ?? k.scope}</td>
-                    <td>
-                      <When at={k.last_used} />
-                    </td>
-                    <td class="hide-m" title={utc(k.expires_at)}>
-                      {k.expires_at ? <When at={k.expires_at} /> : <span class="dim">never</span>}
-                    </td>
-                    <td class="acts">
-                      <Button kind="quiet" class="icon-only danger-hover" icon="trash" aria-label={`Delete ${visible(k.name)}`} onClick={() => void remove(k)} />
-                    </td>
-                  </tr>
-                ))}
-              </tbody>
-            </table>
-          </div>
+          <Table
+            label="API keys"
+            rows={data}
+            keyOf={(k) => k.id}
+            columns={[
+              { title: "Name", as: "wrap", cell: (k) => <strong>{visible(k.name)}</strong> },
+              { title: "Begins with", hide: "s", cell: (k) => <code>{k.prefix}…</code> },
+              { title: "May do", cell: (k) => scopes[k.scope] ?? k.scope },
+              { title: "Last used", cell: (k) => <When at={k.last_used} /> },
+              { title: "Ends", hide: "m", cell: (k) => (k.expires_at ? <When at={k.expires_at} /> : <span class="dim">never</span>) },
+              {
+                title: "Actions",
+                as: "acts",
+                cell: (k) => <Button kind="quiet" class="icon-only danger-hover" icon="trash" aria-label={`Delete ${visible(k.name)}`} onClick={() => void remove(k)} />,
+              },
+            ]}
+          />
         )}
       </States>
       {making && (
-        <Dialog title="New API key" onClose={() => setMaking(false)}>
-          <form
-            class="stack"
-            onSubmit={(e) => {
-              e.preventDefault();
-              void create();
-            }}
-          >
+        <FormDialog title="New API key" submit="Make it" disabled={!name.trim()} onSubmit={() => void create()} onClose={() => setMaking(false)}>
             <Field label="Name" hint="What will use it">
               {(id) => <input id={id} maxLength={100} value={name} onInput={(e) => setName(e.currentTarget.value)} />}
             </Field>
@@ -149,14 +130,7 @@ function Keys() {
                 </select>
               )}
             </Field>
-            <footer>
-              <Button onClick={() => setMaking(false)}>Cancel</Button>
-              <Button kind="primary" type="submit" disabled={!name.trim()}>
-                Make it
-              </Button>
-            </footer>
-          </form>
-        </Dialog>
+        </FormDialog>
       )}
       {made && (
         <Dialog title="Your new key" onClose={() => setMade(null)}>
@@ -174,26 +148,29 @@ function Keys() {
 }
 
 function Secrets() {
-  const secrets = useLoad((signal) => get<Secret[]>("/v1/secrets", undefined, signal), []);
+  const [team, setTeam] = useState("");
+  const of = { team: team || undefined };
+  const secrets = useLoad((signal) => get<Secret[]>("/v1/secrets", of, signal), [team]);
   const [editing, setEditing] = useState<{ name: string; hosts: string; value: string; old: boolean } | null>(null);
   const nameWrong = editing && editing.name && !/^[A-Za-z_][A-Za-z0-9_]{0,63}$/.test(editing.name) ? "Letters, digits and _, not a digit first" : null;
   const valueWrong = editing && editing.value && editing.value.length < 8 ? "At least 8 characters" : null;
   const save = async () => {
     const hosts = editing!.hosts.split(/[\s,]+/).filter(Boolean);
     const body = { value: editing!.value, ...(hosts.length ? { hosts } : {}) };
-    if (await attempt(() => send("PUT", `/v1/secrets/${encodeURIComponent(editing!.name)}`, body), `${editing!.name} is kept`)) {
+    if (await attempt(() => send("PUT", `/v1/secrets/${encodeURIComponent(editing!.name)}`, body, of), `${editing!.name} is kept`)) {
       setEditing(null);
       secrets.reload();
     }
   };
   const remove = async (x: Secret) => {
     if (!(await confirmed(`Delete ${x.name}?`, "Running sandboxes keep what they were given until they end.", "Delete", true))) return;
-    if (await attempt(() => send("DELETE", `/v1/secrets/${encodeURIComponent(x.name)}`), "Deleted")) secrets.reload();
+    if (await attempt(() => send("DELETE", `/v1/secrets/${encodeURIComponent(x.name)}`, undefined, of), "Deleted")) secrets.reload();
   };
   return (
     <div class="stack">
       <div class="row">
         <p class="dim grow">A sandbox gets a placeholder; the value is put into requests to the hosts named here, outside of it. It is never shown again.</p>
+        <Whose team={team} least="admin" set={setTeam} />
         <Button kind="primary" icon="plus" onClick={() => setEditing({ name: "", hosts: "", value: "", old: false })}>
           New secret
         </Button>
@@ -205,56 +182,40 @@ function Secrets() {
               <p>Tokens that agents need for services belong here, not into environments.</p>
             </Empty>
           ) : (
-            <div class="table-wrap">
-              <table class="table">
-                <thead>
-                  <tr>
-                    <th>Name</th>
-                    <th>Goes to</th>
-                    <th class="hide-s">Given out</th>
-                    <th class="hide-m">Set</th>
-                    <th>
-                      <span class="sr">Actions</span>
-                    </th>
-                  </tr>
-                </thead>
-                <tbody>
-                  {data.map((x) => (
-                    <tr key={x.name}>
-                      <td class="wrap">
-                        <code>{x.name}</code>
-                      </td>
-                      <td class="wrap">{x.hosts.map(visible).join(", ")}</td>
-                      <td class="hide-s">
-                        <When at={x.last_used} />
-                      </td>
-                      <td class="hide-m">
-                        <When at={x.updated_at} />
-                      </td>
-                      <td class="acts">
-                        <Button kind="quiet" class="small" onClick={() => setEditing({ name: x.name, hosts: x.hosts.join(", "), value: "", old: true })}>
-                          Replace
-                        </Button>
-                        <Button kind="quiet" class="icon-only danger-hover" icon="trash" aria-label={`Delete ${x.name}`} onClick={() => void remove(x)} />
-                      </td>
-                    </tr>
-                  ))}
-                </tbody>
-              </table>
-            </div>
+            <Table
+              label="Secrets"
+              rows={data}
+              keyOf={(x) => x.name}
+              columns={[
+                { title: "Name", as: "wrap", cell: (x) => <code>{x.name}</code> },
+                { title: "Goes to", as: "wrap", cell: (x) => x.hosts.map(visible).join(", ") },
+                { title: "Given out", hide: "s", cell: (x) => <When at={x.last_used} /> },
+                { title: "Set", hide: "m", cell: (x) => <When at={x.updated_at} /> },
+                {
+                  title: "Actions",
+                  as: "acts",
+                  cell: (x) => (
+                    <>
+                      <Button kind="quiet" class="small" onClick={() => setEditing({ name: x.name, hosts: x.hosts.join(", "), value: "", old: true })}>
+                        Replace
+                      </Button>
+                      <Button kind="quiet" class="icon-only danger-hover" icon="trash" aria-label={`Delete ${x.name}`} onClick={() => void remove(x)} />
+                    </>
+                  ),
+                },
+              ]}
+            />
           )
         }
       </States>
       {editing && (
-        <Dialog title={editing.old ? `Replace ${editing.name}` : "New secret"} onClose={() => setEditing(null)}>
-          <form
-            class="stack"
-            autocomplete="off"
-            onSubmit={(e) => {
-              e.preventDefault();
-              void save();
-            }}
-          >
+        <FormDialog
+          title={editing.old ? `Replace ${editing.name}` : "New secret"}
+          submit="Keep it"
+          disabled={!editing.name || !editing.value || !!nameWrong || !!valueWrong}
+          onSubmit={() => void save()}
+          onClose={() => setEditing(null)}
+        >
             {!editing.old && (
               <Field label="Name" hint="As the environment variable in the sandbox" error={nameWrong}>
                 {(id) => <input id={id} class="mono" value={editing.name} placeholder="GITHUB_TOKEN" onInput={(e) => setEditing({ ...editing, name: e.currentTarget.value })} />}
@@ -266,14 +227,7 @@ function Secrets() {
             <Field label="Goes to" hint="api.example.com, *.example.com; empty: the defaults of a well-known name">
               {(id) => <input id={id} value={editing.hosts} onInput={(e) => setEditing({ ...editing, hosts: e.currentTarget.value })} />}
             </Field>
-            <footer>
-              <Button onClick={() => setEditing(null)}>Cancel</Button>
-              <Button kind="primary" type="submit" disabled={!editing.name || !editing.value || !!nameWrong || !!valueWrong}>
-                Keep it
-              </Button>
-            </footer>
-          </form>
-        </Dialog>
+        </FormDialog>
       )}
     </div>
   );
@@ -292,40 +246,26 @@ function Sessions() {
             <p>You came with an API key: those are listed beside.</p>
           </Empty>
         ) : (
-          <div class="table-wrap">
-            <table class="table">
-              <thead>
-                <tr>
-                  <th>Program</th>
-                  <th>Address</th>
-                  <th>Since</th>
-                  <th>Ends</th>
-                  <th>
-                    <span class="sr">Actions</span>
-                  </th>
-                </tr>
-              </thead>
-              <tbody>
-                {data.map((x) => (
-                  <tr key={x.id}>
-                    <td class="wrap">{visible(x.user_agent)}</td>
-                    <td>{visible(x.ip)}</td>
-                    <td>
-                      <When at={x.created_at} />
-                    </td>
-                    <td>
-                      <When at={x.expires_at} />
-                    </td>
-                    <td class="acts">
-                      <Button kind="quiet" class="small" onClick={() => void end(x)}>
-                        End it
-                      </Button>
-                    </td>
-                  </tr>
-                ))}
-              </tbody>
-            </table>
-          </div>
+          <Table
+            label="Login sessions"
+            rows={data}
+            keyOf={(x) => x.id}
+            columns={[
+              { title: "Program", as: "wrap", cell: (x) => visible(x.user_agent) },
+              { title: "Address", cell: (x) => visible(x.ip) },
+              { title: "Since", cell: (x) => <When at={x.created_at} /> },
+              { title: "Ends", hide: "s", cell: (x) => <When at={x.expires_at} /> },
+              {
+                title: "Actions",
+                as: "acts",
+                cell: (x) => (
+                  <Button kind="quiet" class="small" onClick={() => void end(x)}>
+                    End it
+                  </Button>
+                ),
+              },
+            ]}
+          />
         )
       }
     </States>
@@ -373,7 +313,7 @@ export function AccountPage({ tab }: { tab: string }) {
     <section class="page">
       <h1>Account</h1>
       <TabLinks label="Parts of the account" current={current.id} tabs={tabs.map((t) => ({ ...t, href: `/account/${t.id}` }))} />
-      {current.id === "keys" ? <Keys /> : current.id === "secrets" ? <Secrets /> : current.id === "sessions" ? <Sessions /> : <Password />}
+      {parts[current.id]!()}
     </section>
   );
 }

@@ -7,6 +7,7 @@ import { accountSums } from "../lib/spend";
 import { useStore } from "../lib/store";
 import { useTitle } from "../lib/use";
 import { BudgetBar, Empty, Failure, Loading, StatusChip } from "../ui/parts";
+import { Table, Tiles } from "../ui/table";
 
 const SHOWN = 50;
 
@@ -54,30 +55,21 @@ export function CostPage() {
           ))}
         </div>
       </div>
-      <dl class="tiles card">
-        <div>
-          <dt>These {days} days</dt>
-          <dd class="num big">{price(sums.total)}</dd>
-        </div>
-        <div>
-          <dt>Models</dt>
-          <dd class="num">{price(sums.models)}</dd>
-        </div>
-        <div>
-          <dt>Machine</dt>
-          <dd class="num">{price(sums.machine)}</dd>
-        </div>
-        <div>
-          <dt>Now</dt>
-          <dd class="num">
-            {price(sums.hourly)}/h <span class="dim small">{sums.running} running</span>
-          </dd>
-        </div>
-        <div>
-          <dt>A month of such days</dt>
-          <dd class="num">{price((sums.total / days) * 30)}</dd>
-        </div>
-      </dl>
+      <Tiles
+        class="card"
+        items={[
+          [`These ${days} days`, <span class="big">{price(sums.total)}</span>],
+          ["Models", price(sums.models)],
+          ["Machine", price(sums.machine)],
+          [
+            "Now",
+            <>
+              {price(sums.hourly)}/h <span class="dim small">{sums.running} running</span>
+            </>,
+          ],
+          ["A month of such days", price((sums.total / days) * 30)],
+        ]}
+      />
       <div class="card">
         <header>
           <h2 class="grow">By day</h2>
@@ -93,68 +85,45 @@ export function CostPage() {
         <header>
           <h2>By agent</h2>
         </header>
-        <div class="table-wrap" tabIndex={0} role="group" aria-label="Cost by agent">
-          <table class="table">
-            <thead>
-              <tr>
-                <th>Agent or template</th>
-                <th class="right">Sandboxes</th>
-                <th class="right hide-s">Models</th>
-                <th class="right hide-s">Machine</th>
-                <th class="right">Together</th>
-              </tr>
-            </thead>
-            <tbody>
-              {sums.byWork.slice(0, SHOWN).map((w) => (
-                <tr key={w.name}>
-                  <td class="wrap">{visible(w.name)}</td>
-                  <td class="right num">{w.sandboxes}</td>
-                  <td class="right num hide-s">{price(w.models)}</td>
-                  <td class="right num hide-s">{price(w.machine)}</td>
-                  <td class="right num">{price(w.models + w.machine)}</td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
+        <Table
+          label="Cost by agent"
+          rows={sums.byWork.slice(0, SHOWN)}
+          keyOf={(w) => w.name}
+          columns={[
+            { title: "Agent or template", as: "wrap", cell: (w) => visible(w.name) },
+            { title: "Sandboxes", as: "number", cell: (w) => w.sandboxes },
+            { title: "Models", as: "number", hide: "s", cell: (w) => price(w.models) },
+            { title: "Machine", as: "number", hide: "s", cell: (w) => price(w.machine) },
+            { title: "Together", as: "number", cell: (w) => price(w.models + w.machine) },
+          ]}
+        />
       </div>
       <div class="card">
         <header>
           <h2>Dearest sandboxes</h2>
         </header>
-        <div class="table-wrap">
-          <table class="table">
-            <thead>
-              <tr>
-                <th>Sandbox</th>
-                <th>State</th>
-                <th class="right hide-s">Models</th>
-                <th class="right hide-s">Machine</th>
-                <th>Together / budget</th>
-              </tr>
-            </thead>
-            <tbody>
-              {dearest.map((s) => (
-                <tr key={s.id}>
-                  <td>
-                    <a class="row-link" href={`/sandboxes/${s.id}/cost`}>
-                      {visible(s.name ?? s.id)}
-                    </a>
-                    <span class="sub">{visible(kindOfWork(s))}</span>
-                  </td>
-                  <td>
-                    <StatusChip status={s.status} />
-                  </td>
-                  <td class="right num hide-s">{price(s.llm_cost)}</td>
-                  <td class="right num hide-s">{price(s.cost)}</td>
-                  <td>
-                    <BudgetBar cost={s.total_cost} budget={s.budget} />
-                  </td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
+        <Table
+          label="Dearest sandboxes"
+          rows={dearest}
+          keyOf={(s) => s.id}
+          columns={[
+            {
+              title: "Sandbox",
+              cell: (s) => (
+                <>
+                  <a class="row-link" href={`/sandboxes/${s.id}/cost`}>
+                    {visible(s.name ?? s.id)}
+                  </a>
+                  <span class="sub">{visible(kindOfWork(s))}</span>
+                </>
+              ),
+            },
+            { title: "State", cell: (s) => <StatusChip status={s.status} /> },
+            { title: "Models", as: "number", hide: "s", cell: (s) => price(s.llm_cost) },
+            { title: "Machine", as: "number", hide: "s", cell: (s) => price(s.cost) },
+            { title: "Together / budget", cell: (s) => <BudgetBar cost={s.total_cost} budget={s.budget} /> },
+          ]}
+        />
       </div>
     </section>
   );

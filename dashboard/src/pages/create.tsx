@@ -1,10 +1,12 @@
 // A new sandbox: the form at the left, the same as command and as .caged.yaml at the right.
 import { useState } from "preact/hooks";
 import { ApiError, get, send } from "../lib/api";
-import { bytes, visible } from "../lib/format";
+import { bytes, plural, visible } from "../lib/format";
 import { putSandbox } from "../lib/live";
 import { bodyOf, commandOf, emptyRecipe, yamlOf, type Recipe } from "../lib/recipe";
 import { go } from "../lib/router";
+import { useStore } from "../lib/store";
+import { atLeast, teams } from "../lib/teams";
 import type { Sandbox, Secret, Template } from "../lib/types";
 import { useLoad, useTitle } from "../lib/use";
 import { Icon } from "../ui/icons";
@@ -17,23 +19,40 @@ interface AgentProfile {
   needs?: string | null;
 }
 
+function TemplateChoice({ t, on, choose }: { t: Template; on: boolean; choose: (name: string) => void }) {
+  const ready = t.state === "ready";
+  return (
+    <label class={`template ${on ? "on" : ""} ${ready ? "" : "off"}`}>
+      <input type="radio" name="template" value={t.name} checked={on} disabled={!ready} onChange={() => choose(t.name)} />
+      <span>
+        <strong>{t.name}</strong>
+        <span class="sub">{visible(t.description ?? "")}</span>
+        <span class="sub">{ready ? (t.size_bytes ? bytes(t.size_bytes) : "") : `${t.state}${t.reason ? `: ${visible(t.reason)}` : t.state === "absent" ? `: caged image build ${t.name}` : ""}`}</span>
+      </span>
+    </label>
+  );
+}
+
+/** Those that can be used; what the operator would have to build first is folded away. */
 function Templates({ list, value, choose }: { list: Template[]; value: string; choose: (name: string) => void }) {
+  const ready = list.filter((t) => t.state === "ready");
+  const others = list.filter((t) => t.state !== "ready");
   return (
     <fieldset class="templates">
       <legend>Template</legend>
-      {[...list].sort((a, b) => Number(b.state === "ready") - Number(a.state === "ready")).map((t) => {
-        const ready = t.state === "ready";
-        return (
-          <label key={t.name} class={`template ${value === t.name ? "on" : ""} ${ready ? "" : "off"}`}>
-            <input type="radio" name="template" value={t.name} checked={value === t.name} disabled={!ready} onChange={() => choose(t.name)} />
-            <span>
-              <strong>{t.name}</strong>
-              <span class="sub">{visible(t.description ?? "")}</span>
-              <span class="sub">{ready ? (t.size_bytes ? bytes(t.size_bytes) : "") : `${t.state}${t.reason ? `: ${visible(t.reason)}` : t.state === "absent" ? `: caged image build ${t.name}` : ""}`}</span>
-            </span>
-          </label>
-        );
-      })}
+      {ready.map((t) => (
+        <TemplateChoice key={t.name} t={t} on={value === t.name} choose={choose} />
+      ))}
+      {others.length > 0 && (
+        <details class="others" open={ready.length === 0}>
+          <summary class="dim small">{plural(others.length, "template")} that the operator has not built</summary>
+          <div class="templates">
+            {others.map((t) => (
+              <TemplateChoice key={t.name} t={t} on={value === t.name} choose={choose} />
+            ))}
+          </div>
+        </details>
+      )}
     </fieldset>
   );
 }
@@ -41,9 +60,10 @@ function Templates({ list, value, choose }: { list: Template[]; value: string; c
 export function CreatePage() {
   useTitle("New sandbox");
   const templates = useLoad((signal) => get<Template[]>("/v1/templates", undefined, signal), []);
-  const secrets = useLoad((signal) => get<Secret[]>("/v1/secrets", undefined, signal).catch(() => [] as Secret[]), []);
   const agents = useLoad((signal) => get<AgentProfile[]>("/v1/agents", undefined, signal).catch(() => [] as AgentProfile[]), []);
   const [r, set] = useState<Recipe>({ ...emptyRecipe });
+  const secrets = useLoad((signal) => get<Secret[]>("/v1/secrets", { team: r.team || undefined }, signal).catch(() => [] as Secret[]), [r.team]);
+  const mine = useStore(teams).filter((t) => atLeast(t.role, "member"));
   const [env, setEnv] = useState("");
   const [hosts, setHosts] = useState("");
   const [denied, setDenied] = useState("");
@@ -101,6 +121,20 @@ export function CreatePage() {
                     </label>
                   ))}
               </fieldset>
+            )}
+            {mine.length > 0 && (
+              <Field label="For" hint="Whose it is: who may use it, and whose budget and secrets it has">
+                {(id) => (
+                  <select id={id} value={r.team} onChange={(e) => change({ team: e.currentTarget.value, secrets: [] })}>
+                    <option value="">myself</option>
+                    {mine.map((t) => (
+                      <option key={t.id} value={t.id}>
+                        {visible(t.name)}
+                      </option>
+                    ))}
+                  </select>
+                )}
+              </Field>
             )}
             <Field label="Name" hint="For you; the id is made by the server" error={wrong["name"]}>
               {(id) => <input id={id} value={r.name} placeholder="none" onInput={(e) => change({ name: e.currentTarget.value })} />}
@@ -205,7 +239,7 @@ export function CreatePage() {
             </header>
             <div class="in">
               <Code label="Command" text={commandOf(recipe)} />
-              {commandOf(recipe).startsWith("caged up") && <p class="hint">with the file below beside it</p>}
+              {/^caged (--team \S+ )?up/.test(commandOf(recipe)) && <p class="hint">with the file below beside it</p>}
             </div>
           </div>
           <div class="card">

@@ -1,10 +1,12 @@
 // One event: who vouches for it, its members, and for a model call its tokens and prices.
 import type { ComponentChildren } from "preact";
+import { get, type Params } from "../lib/api";
 import { headline, num } from "../lib/events";
-import type { Feed } from "../lib/feed";
+import { lineOf, type Page } from "../lib/feed";
 import { count, duration, nusd, visible } from "../lib/format";
-import type { Call } from "../lib/sums";
+import { Sums, type Call } from "../lib/sums";
 import type { Line } from "../lib/types";
+import { useLoad } from "../lib/use";
 import { CopyButton } from "../ui/parts";
 import { Conversation } from "./conversation";
 
@@ -58,14 +60,26 @@ function Value({ v }: { v: unknown }): ComponentChildren {
   return <span class="value num">{String(v)}</span>;
 }
 
-export function EventDetail({ feed, line, when }: { feed: Feed; line: Line; when: ComponentChildren }) {
+const CALL_REACH = 300;
+
+/** Beginning and end of the call that a line is of: they stand near each other among the lines of calls. */
+async function callOf(sandbox: string, line: Line, signal: AbortSignal): Promise<Call | null> {
+  if (line.type !== "llm_call") return null;
+  const ask = (more: Params) => get<Page>(`/v1/sandboxes/${sandbox}/replay`, { type: "llm_call", limit: CALL_REACH, ...more }, signal);
+  const [before, after] = await Promise.all([ask({ before_seq: line.seq + 1, last: true }), ask({ after_seq: line.seq })]);
+  const sums = new Sums();
+  for (const e of [...before.events, ...after.events]) if (e.data["call"] === line.data["call"]) sums.add(lineOf(sandbox, e));
+  return sums.calls.get(num(line.data["call"])) ?? null;
+}
+
+export function EventDetail({ sandbox, line, when }: { sandbox: string; line: Line; when: ComponentChildren }) {
   const h = headline(line);
-  const call = line.type === "llm_call" ? feed.sums.calls.get(num(line.data["call"])) : undefined;
+  const call = useLoad((signal) => callOf(sandbox, line, signal), [sandbox, line.seq]).data;
   return (
     <div class="event-detail">
       <h2 class="wrap">{h.text}</h2>
       {h.more && <p class="dim wrap">{h.more}</p>}
-      {call && <Conversation key={call.call} sandbox={feed.id} call={call} />}
+      {call && <Conversation key={call.call} sandbox={sandbox} call={call} />}
       {call && call.endMs !== null && <CallTable call={call} />}
       <dl class="facts">
         <dt>When</dt>

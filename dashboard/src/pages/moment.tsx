@@ -1,70 +1,54 @@
 // A sandbox as it was at a moment: its terminal's screen, what ran, what had been touched and spent.
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { Terminal } from "@xterm/xterm";
-import { after, at, str } from "../lib/events";
-import type { Feed } from "../lib/feed";
-import { clock, nusd, plural, visible } from "../lib/format";
+import { get, getText } from "../lib/api";
+import { parseDiff } from "../lib/diff";
+import { bytes, clock, count, nusd, plural, visible } from "../lib/format";
+import { screenLines, type Past } from "../lib/past";
 import { useStore } from "../lib/store";
-import { Sums, type Call, type FileTouched, type Version } from "../lib/sums";
+import { type Sums, type Call, type FileTouched, type Version } from "../lib/sums";
 import { newTerminal, openTerminal, termTheme } from "../lib/terminals";
 import { shown } from "../lib/theme";
-import { BudgetBar, Empty, TrustBadge } from "../ui/parts";
+import { useLoad } from "../lib/use";
+import { Icon } from "../ui/icons";
+import { BudgetBar, Button, Dialog, Empty, Failure, Loading, TrustBadge } from "../ui/parts";
+import { DiffView } from "./changes";
 import { Conversation } from "./conversation";
 import { FileThen } from "./file-then";
 
-const REPLAYED_MAX = 2 << 20;
+const TEXT_LINES_MAX = 4000;
+const DIFFS_MAX = 40;
 const FILES_SHOWN = 8;
 const FOLDERS_SHOWN = 5;
 const FILES_MAX = 500;
 const FRESH_MS = 3000;
 
-/** Sums up to a moment: goes on from the last one when time has only moved forward. */
-export class Walker {
-  sums = new Sums();
-  upto = 0;
-  go(feed: Feed, ms: number): Sums {
-    const end = after(feed.lines, ms);
-    if (end < this.upto) {
-      this.sums = new Sums();
-      this.upto = 0;
-    }
-    for (; this.upto < end; this.upto++) this.sums.add(feed.lines[this.upto]!);
-    return this.sums;
-  }
-}
-
-function lastTerminal(feed: Feed, ms: number): string | null {
+/** The terminal that showed something last. */
+function lastTerminal(past: Past): string | null {
   let best: string | null = null;
-  let when = -1;
-  for (const [id, t] of feed.terminals) {
-    let lo = 0;
-    let hi = t.at.length;
-    while (lo < hi) {
-      const mid = (lo + hi) >> 1;
-      if (at(feed.lines[t.at[mid]!]!) <= ms) lo = mid + 1;
-      else hi = mid;
-    }
-    const last = lo > 0 ? at(feed.lines[t.at[lo - 1]!]!) : -1;
-    if (last > when) {
-      when = last;
+  let when = 0;
+  for (const [id, t] of past.terminals) {
+    const seq = t.lines[t.lines.length - 1]?.seq ?? 0;
+    if (seq > when) {
+      when = seq;
       best = id;
     }
   }
   return best;
 }
 
-function Screen({ feed, ms, exec }: { feed: Feed; ms: number; exec: string }) {
+function Screen({ past, exec }: { past: Past; exec: string }) {
   const box = useRef<HTMLDivElement>(null);
   const term = useRef<Terminal | null>(null);
-  const shownUpto = useRef(0); // how many of its lines have been written
-  const info = feed.terminals.get(exec)!;
+  const written = useRef(0); // up to which line
+  const info = past.terminals.get(exec)!;
 
   useEffect(() => {
-    const t = newTerminal({ readOnly: true, rows: info.rows, cols: info.cols, scrollback: 2000 });
+    const t = newTerminal({ readOnly: true, rows: info.rows || 24, cols: info.cols || 80, scrollback: 2000 });
     term.current = t;
     openTerminal(t, box.current!);
     t.textarea?.setAttribute("tabindex", "-1");
-    shownUpto.current = 0;
+    written.current = 0;
     const off = shown.watch(() => (t.options.theme = termTheme()));
     return () => {
       off();
@@ -75,31 +59,17 @@ function Screen({ feed, ms, exec }: { feed: Feed; ms: number; exec: string }) {
 
   useEffect(() => {
     const t = term.current!;
-    let end = 0;
-    let hi = info.at.length;
-    while (end < hi) {
-      const mid = (end + hi) >> 1;
-      if (at(feed.lines[info.at[mid]!]!) <= ms) end = mid + 1;
-      else hi = mid;
-    }
-    let from = shownUpto.current;
-    if (end < from) {
+    const lines = info.lines;
+    const first = lines[0]?.seq ?? 0;
+    const last = lines[lines.length - 1]?.seq ?? 0;
+    let from = lines.findIndex((l) => l.seq > written.current);
+    if (last < written.current || first > written.current || written.current === 0) {
       t.reset();
-      t.resize(info.cols, info.rows);
-      from = 0;
+      t.resize(info.cols || 80, info.rows || 24);
+      from = lines.length - screenLines(info).length;
     }
-    if (from === 0) {
-      let total = 0;
-      for (let i = end - 1; i >= 0; i--) {
-        total += str(feed.lines[info.at[i]!]!.data["text"]).length;
-        if (total > REPLAYED_MAX) {
-          from = i;
-          break;
-        }
-      }
-    }
-    for (let i = from; i < end; i++) {
-      const d = feed.lines[info.at[i]!]!.data;
+    for (const line of from < 0 ? [] : lines.slice(from)) {
+      const d = line.data;
       if (d["dir"] === "out") {
         if (typeof d["text"] === "string") t.write(d["text"]);
         else if (typeof d["base64"] === "string") t.write(Uint8Array.from(atob(d["base64"]), (c) => c.charCodeAt(0)));
@@ -109,7 +79,7 @@ function Screen({ feed, ms, exec }: { feed: Feed; ms: number; exec: string }) {
         if (rows > 1 && cols > 1 && rows <= 500 && cols <= 1000) t.resize(cols, rows);
       }
     }
-    shownUpto.current = end;
+    written.current = last;
   });
   return <div class="screen" ref={box} role="group" aria-label="The terminal's screen at this moment" />;
 }
@@ -179,17 +149,19 @@ function callAt(sums: Sums): Call | null {
   return best;
 }
 
-export function Moment({ feed, ms, budget }: { feed: Feed; ms: number; budget?: number }) {
-  const walker = useMemo(() => new Walker(), [feed]);
-  const version = useStore(feed.version);
+export function Moment({ past, ms, budget }: { past: Past; ms: number; budget?: number }) {
+  const version = useStore(past.version);
+  const error = useStore(past.error);
   const [exec, setExec] = useState<string | null>(null);
   const [talk, setTalk] = useState(false);
-  const sums = useMemo(() => walker.go(feed, ms), [ms, version]);
-  const chosen = exec ?? lastTerminal(feed, ms);
+  const sums = past.sums;
+  const chosen = exec && past.terminals.has(exec) ? exec : lastTerminal(past);
   const running = [...sums.running.values()].slice(-6);
-  const files = useMemo(() => [...sums.files.values()], [ms, version]);
+  const files = useMemo(() => [...sums.files.values()], [version]);
   const call = callAt(sums);
   const connected = [...sums.connections.values()].filter((c) => c.open > 0).slice(-8);
+  if (error) return <Failure error={error} retry={() => past.go(ms)} />;
+  if (!past.built) return <Loading what="the moment" />;
   return (
     <div class="moment">
       <dl class="tiles">
@@ -214,28 +186,28 @@ export function Moment({ feed, ms, budget }: { feed: Feed; ms: number; budget?: 
         <div>
           <dt>Commands</dt>
           <dd class="num">
-            {sums.commands} {sums.failed > 0 && <span class="bad-text">{sums.failed} failed</span>}
+            {count(sums.commands)} {sums.failed > 0 && <span class="bad-text">{sums.failed} failed</span>}
           </dd>
         </div>
         <div>
           <dt>Model calls</dt>
           <dd class="num">
-            {sums.calls.size} <span class="dim">{nusd(sums.llmNusd)}</span>
+            {count(sums.called)} <span class="dim">{nusd(sums.llmNusd)}</span>
           </dd>
         </div>
         <div>
-          <dt>Files touched</dt>
-          <dd class="num">{sums.files.size}</dd>
+          <dt>File events</dt>
+          <dd class="num">{count(sums.fileEvents)}</dd>
         </div>
       </dl>
       {sums.lost > 0 && <p class="note warn">{plural(sums.lost, "event")} could not be recorded up to here; the gaps say why.</p>}
       <section class="sub-card">
         <header class="row">
           <h3 class="grow">Terminal</h3>
-          {feed.terminals.size > 1 && (
+          {past.terminals.size > 1 && (
             <select aria-label="Which terminal" value={exec ?? ""} onChange={(e) => setExec(e.currentTarget.value || null)}>
               <option value="">the last that showed something</option>
-              {[...feed.terminals.keys()].map((id, i) => (
+              {[...past.terminals.keys()].map((id, i) => (
                 <option key={id} value={id}>
                   terminal {i + 1}
                 </option>
@@ -243,7 +215,7 @@ export function Moment({ feed, ms, budget }: { feed: Feed; ms: number; budget?: 
             </select>
           )}
         </header>
-        {chosen ? <Screen key={chosen} feed={feed} ms={ms} exec={chosen} /> : <p class="dim pad small">No terminal had shown anything by then.</p>}
+        {chosen ? <Screen key={chosen} past={past} exec={chosen} /> : <p class="dim pad small">No terminal had shown anything by then.</p>}
       </section>
       {running.length > 0 && (
         <section class="sub-card">
@@ -273,7 +245,7 @@ export function Moment({ feed, ms, budget }: { feed: Feed; ms: number; budget?: 
           </header>
           {talk && (
             <div class="pad">
-              <Conversation key={`${call.call}${call.endMs}`} sandbox={feed.id} call={call} />
+              <Conversation key={`${call.call}${call.endMs}`} sandbox={past.id} call={call} />
             </div>
           )}
         </section>
@@ -298,10 +270,147 @@ export function Moment({ feed, ms, budget }: { feed: Feed; ms: number; budget?: 
       )}
       <section class="sub-card">
         <header>
-          <h3>Files touched</h3>
+          <h3>Files touched last</h3>
         </header>
-        {files.length ? <Files files={files} ms={ms} sums={sums} id={feed.id} /> : <Empty icon="file" title="None yet" />}
+        {files.length ? <Files files={files} ms={ms} sums={sums} id={past.id} /> : <Empty icon="file" title="None yet" />}
       </section>
+    </div>
+  );
+}
+
+const SETTLE_MS = 300;
+
+/** The number that a past stands at, once it stands still. */
+function useSettledSeq(past: Past): number {
+  const version = useStore(past.version);
+  const [seq, setSeq] = useState(past.seq);
+  useEffect(() => {
+    const t = setTimeout(() => setSeq(past.seq), SETTLE_MS);
+    return () => clearTimeout(t);
+  }, [version]);
+  return seq;
+}
+
+interface EntryThen {
+  name: string;
+  path: string;
+  type: "file" | "directory";
+  size: number;
+  kept?: boolean;
+  skipped?: string;
+}
+
+function Folder({ id, path, seq, open }: { id: string; path: string; seq: number; open: (path: string) => void }) {
+  const [unfolded, setUnfolded] = useState<Set<string>>(new Set());
+  const [last, setLast] = useState<EntryThen[] | null>(null);
+  const loaded = useLoad((signal) => get<EntryThen[]>(`/v1/sandboxes/${id}/files`, { path, at_seq: seq }, signal), [id, path, seq]);
+  useEffect(() => {
+    if (loaded.data) setLast(loaded.data);
+  }, [loaded.data]);
+  const list = loaded.data ?? last; // the tree stays while the next moment's is read
+  if (loaded.error) return <Failure error={loaded.error} retry={loaded.reload} />;
+  if (!list) return <Loading what="files" />;
+  if (list.length === 0) return <p class="dim small pad">Nothing in it that the record knows of.</p>;
+  return (
+    <ul>
+      {[...list]
+        .sort((a, b) => (a.type === b.type ? (a.name < b.name ? -1 : 1) : a.type === "directory" ? -1 : 1))
+        .map((e) => (
+          <li key={e.name}>
+            <button
+              type="button"
+              class="node"
+              aria-expanded={e.type === "directory" ? unfolded.has(e.name) : undefined}
+              onClick={() => {
+                if (e.type === "file") return open(e.path);
+                const next = new Set(unfolded);
+                if (!next.delete(e.name)) next.add(e.name);
+                setUnfolded(next);
+              }}
+            >
+              <Icon name={e.type === "directory" ? (unfolded.has(e.name) ? "down" : "right") : "file"} />
+              <code class="grow cut">{visible(e.name)}</code>
+              {e.type === "file" && <span class="dim small num">{e.kept ? bytes(e.size) : e.skipped ? visible(e.skipped) : "not kept"}</span>}
+            </button>
+            {unfolded.has(e.name) && <Folder id={id} path={e.path} seq={seq} open={open} />}
+          </li>
+        ))}
+    </ul>
+  );
+}
+
+function TextThen({ id, path, seq, close }: { id: string; path: string; seq: number; close: () => void }) {
+  const loaded = useLoad((signal) => getText(`/v1/sandboxes/${id}/files/content`, { path, at_seq: seq }, signal), [path, seq]);
+  return (
+    <Dialog wide title={visible(path)} onClose={close}>
+      {loaded.error ? (
+        <Empty icon="file" title="Its text was not kept">
+          <p>{visible(loaded.error.message)}</p>
+        </Empty>
+      ) : loaded.data === null ? (
+        <Loading what="the file" />
+      ) : (
+        <pre class="value whole" tabIndex={0}>
+          {loaded.data.split("\n").slice(0, TEXT_LINES_MAX).map(visible).join("\n")}
+        </pre>
+      )}
+    </Dialog>
+  );
+}
+
+/** The tree of /workspace at the moment, as far as the record saw it come about. */
+export function FilesThen({ past }: { past: Past }) {
+  const seq = useSettledSeq(past);
+  const [open, setOpen] = useState<string | null>(null);
+  if (!past.built) return <Loading what="the moment" />;
+  return (
+    <div class="tree-then">
+      <p class="dim small">/workspace as the record saw it come about, {clock(past.ms)} after the beginning. What was there before its first line is not in it.</p>
+      <Folder id={past.id} path="/workspace" seq={seq} open={setOpen} />
+      {open && <TextThen id={past.id} path={open} seq={seq} close={() => setOpen(null)} />}
+    </div>
+  );
+}
+
+interface DiffThen {
+  diff: string;
+  files: { path: string; kept: boolean }[];
+  truncated?: boolean;
+}
+
+/** What had changed by the moment, since the record began or since another moment. */
+export function ChangesThen({ past }: { past: Past }) {
+  const seq = useSettledSeq(past);
+  const [base, setBase] = useState<{ seq: number; ms: number } | null>(null);
+  const from = Math.min(base?.seq ?? 0, seq);
+  const to = Math.max(base?.seq ?? 0, seq);
+  const loaded = useLoad((signal) => get<DiffThen>(`/v1/sandboxes/${past.id}/git/diff`, { from_seq: from, to_seq: to }, signal), [from, to]);
+  if (!past.built) return <Loading what="the moment" />;
+  const files = loaded.data ? parseDiff(loaded.data.diff) : [];
+  return (
+    <div class="stack">
+      <div class="row wrap-row">
+        <span class="grow dim small">{base ? `Between ${clock(Math.min(base.ms, past.ms))} and ${clock(Math.max(base.ms, past.ms))}` : `From the beginning to ${clock(past.ms)}`}</span>
+        {base && (
+          <Button class="small" onClick={() => setBase(null)}>
+            Since the beginning
+          </Button>
+        )}
+        <Button class="small" onClick={() => setBase({ seq, ms: past.ms })}>
+          Compare others with this moment
+        </Button>
+      </div>
+      {loaded.error ? (
+        <Failure error={loaded.error} retry={loaded.reload} />
+      ) : !loaded.data ? (
+        <Loading what="differences" />
+      ) : files.length === 0 ? (
+        <Empty icon="diff" title="No file that the record keeps differs" />
+      ) : (
+        files.slice(0, DIFFS_MAX).map((f) => <DiffView key={f.path} file={f} />)
+      )}
+      {files.length > DIFFS_MAX && <p class="dim small">{plural(files.length - DIFFS_MAX, "more file")}</p>}
+      {loaded.data?.truncated && <p class="note warn">The differences are larger than what is sent at once: the end is missing here.</p>}
     </div>
   );
 }

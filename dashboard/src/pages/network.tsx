@@ -10,42 +10,8 @@ import type { Sandbox } from "../lib/types";
 import { useLoad } from "../lib/use";
 import { Icon } from "../ui/icons";
 import { Button, Empty, Loading, toast } from "../ui/parts";
-
-interface Port {
-  port: number;
-  protocol: string;
-  preview_url: string | null;
-  protected: boolean;
-  process: string | null;
-}
-
-function Ports({ s }: { s: Sandbox }) {
-  const ports = useLoad((signal) => get<Port[]>(`/v1/sandboxes/${s.id}/ports`, undefined, signal), [s.id], 4000);
-  if (!ports.data?.length) return null;
-  return (
-    <div class="card">
-      <header>
-        <h2>Listening ports</h2>
-      </header>
-      <ul class="plain-list">
-        {ports.data.map((p) => (
-          <li key={p.port}>
-            <strong class="num">{p.port}</strong>
-            <span class="dim">{p.protocol}</span>
-            <span class="grow cut">{visible(p.process ?? "")}</span>
-            {/* a URL of the server's own making; only http ones become links */}
-            {p.preview_url && /^https?:\/\//.test(p.preview_url) && (
-              <a href={p.preview_url} target="_blank" rel="noopener noreferrer">
-                Open
-              </a>
-            )}
-            {p.protected && <span class="chip">password</span>}
-          </li>
-        ))}
-      </ul>
-    </div>
-  );
-}
+import { Table } from "../ui/table";
+import { Ports } from "./ports";
 
 interface Policy {
   mode: "full" | "allowlist" | "none";
@@ -158,7 +124,7 @@ function rowsOf(sums: Sums): Row[] {
 const own = /(^|\.)caged\.internal$|^172\.30\.\d+\.\d+$/;
 
 export function NetworkPanel({ s }: { s: Sandbox }) {
-  const feed = useMemo(() => feedOf(s.id), [s.id]);
+  const feed = useMemo(() => feedOf(s.id, "network,dns"), [s.id]);
   useEffect(() => feed.open(), [feed]);
   const version = useStore(feed.version);
   const state = useStore(feed.state);
@@ -181,7 +147,20 @@ export function NetworkPanel({ s }: { s: Sandbox }) {
     }
     setBusy(false);
   };
-  if (state === "connecting" && !feed.lines.length) return <Loading what="the record" />;
+  const acts = (c: Row) =>
+    usable &&
+    !own.test(c.host) && (
+      <Button
+        kind="quiet"
+        class="small"
+        disabled={busy}
+        aria-label={`${c.denied ? "Allow" : "Deny"} ${visible(c.host)}`}
+        onClick={() => void change({ add: { [c.denied ? "allow" : "deny"]: [c.host] } }, `${visible(c.host)} is ${c.denied ? "allowed" : "denied"} from now on`)}
+      >
+        {c.denied ? "Allow" : "Deny"}
+      </Button>
+    );
+  if (state === "connecting" && !feed.lastMs) return <Loading what="the record" />;
   return (
     <div class="stack">
       {policy.data && <PolicyCard policy={policy.data} busy={busy} usable={usable} change={change} />}
@@ -202,58 +181,31 @@ export function NetworkPanel({ s }: { s: Sandbox }) {
             <p>Every connection that a program in the sandbox opens or tries to open appears here at once.</p>
           </Empty>
         ) : (
-          <div class="table-wrap">
-            <table class="table">
-              <thead>
-                <tr>
-                  <th>Host</th>
-                  <th>Verdict</th>
-                  <th class="hide-m">Rule</th>
-                  <th class="right hide-s">Times</th>
-                  <th class="right hide-s">Out</th>
-                  <th class="right hide-s">In</th>
-                  <th class="hide-s">Last</th>
-                  <th>
-                    <span class="sr">Actions</span>
-                  </th>
-                </tr>
-              </thead>
-              <tbody>
-                {list.map((c) => (
-                  <tr key={c.key}>
-                    <td class="wrap">
-                      <strong>{visible(c.host)}</strong>
-                      {c.port > 0 && <span class="dim num">:{c.port}</span>}
-                      {c.address && <span class="sub">{visible(c.address)}</span>}
-                    </td>
-                    <td>
-                      <span class={`chip ${c.denied ? "bad" : "ok"}`}>{c.word}</span>
-                    </td>
-                    <td class="dim hide-m wrap">{visible(c.rule)}</td>
-                    <td class="right num hide-s">{count(c.times)}</td>
-                    <td class="right num hide-s">{bytes(c.out)}</td>
-                    <td class="right num hide-s">{bytes(c.in)}</td>
-                    <td class="num hide-s">
-                      <a href={`/sandboxes/${s.id}/timeline?t=${(c.lastMs / 1000).toFixed(1)}`}>{clock(c.lastMs)}</a>
-                    </td>
-                    <td class="acts">
-                      {usable && !own.test(c.host) && (
-                        <Button
-                          kind="quiet"
-                          class="small"
-                          disabled={busy}
-                          aria-label={`${c.denied ? "Allow" : "Deny"} ${visible(c.host)}`}
-                          onClick={() => void change({ add: { [c.denied ? "allow" : "deny"]: [c.host] } }, `${visible(c.host)} is ${c.denied ? "allowed" : "denied"} from now on`)}
-                        >
-                          {c.denied ? "Allow" : "Deny"}
-                        </Button>
-                      )}
-                    </td>
-                  </tr>
-                ))}
-              </tbody>
-            </table>
-          </div>
+          <Table
+            label="Destinations"
+            rows={list}
+            keyOf={(c) => c.key}
+            columns={[
+              {
+                title: "Host",
+                as: "wrap",
+                cell: (c) => (
+                  <>
+                    <strong>{visible(c.host)}</strong>
+                    {c.port > 0 && <span class="dim num">:{c.port}</span>}
+                    {c.address && <span class="sub">{visible(c.address)}</span>}
+                  </>
+                ),
+              },
+              { title: "Verdict", cell: (c) => <span class={`chip ${c.denied ? "bad" : "ok"}`}>{c.word}</span> },
+              { title: "Rule", as: "wrap", hide: "m", cell: (c) => <span class="dim">{visible(c.rule)}</span> },
+              { title: "Times", as: "number", hide: "s", cell: (c) => count(c.times) },
+              { title: "Out", as: "number", hide: "s", cell: (c) => bytes(c.out) },
+              { title: "In", as: "number", hide: "s", cell: (c) => bytes(c.in) },
+              { title: "Last", hide: "s", cell: (c) => <a class="num" href={`/sandboxes/${s.id}/timeline?t=${(c.lastMs / 1000).toFixed(1)}`}>{clock(c.lastMs)}</a> },
+              { title: "Actions", as: "acts", cell: acts },
+            ]}
+          />
         )}
       </div>
       {names.length > 0 && (

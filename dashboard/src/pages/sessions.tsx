@@ -9,7 +9,8 @@ import { useStore } from "../lib/store";
 import type { Sandbox } from "../lib/types";
 import { useLoad, useTitle } from "../lib/use";
 import { TimelinePanel } from "./timeline";
-import { Button, Empty, Failure, Loading, StatusChip, TrustBadge, When } from "../ui/parts";
+import { Empty, Failure, Loading, StatusChip, TrustBadge, When } from "../ui/parts";
+import { Pager, Table, Tiles } from "../ui/table";
 
 interface Session {
   id: string;
@@ -49,49 +50,45 @@ function Fallback({ why }: { why: string }) {
   return (
     <div class="stack">
       <p class="dim">{why}</p>
-      <div class="table-wrap">
-        <table class="table">
-          <thead>
-            <tr>
-              <th>Sandbox</th>
-              <th>State</th>
-              <th>Made</th>
-              <th>
-                <span class="sr">Replay</span>
-              </th>
-            </tr>
-          </thead>
-          <tbody>
-            {all.map((s) => (
-              <tr key={s.id}>
-                <td>
-                  <a class="row-link" href={`/sandboxes/${s.id}/timeline`}>
-                    {visible(s.name ?? s.id)}
-                  </a>
-                  <span class="sub">{visible(kindOfWork(s))}</span>
-                </td>
-                <td>
-                  <StatusChip status={s.status} />
-                </td>
-                <td>
-                  <When at={s.created_at} />
-                </td>
-                <td class="acts">
-                  <a class="btn quiet small" href={`/sandboxes/${s.id}/timeline?t=0`}>
-                    Replay
-                  </a>
-                </td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
+      <Table
+        label="Recordings"
+        rows={all}
+        keyOf={(s) => s.id}
+        columns={[
+          {
+            title: "Sandbox",
+            cell: (s) => (
+              <>
+                <a class="row-link" href={`/sandboxes/${s.id}/timeline`}>
+                  {visible(s.name ?? s.id)}
+                </a>
+                <span class="sub">{visible(kindOfWork(s))}</span>
+              </>
+            ),
+          },
+          { title: "State", cell: (s) => <StatusChip status={s.status} /> },
+          { title: "Made", cell: (s) => <When at={s.created_at} /> },
+          {
+            title: "Replay",
+            as: "acts",
+            cell: (s) => (
+              <a class="btn quiet small" href={`/sandboxes/${s.id}/timeline?t=0`}>
+                Replay
+              </a>
+            ),
+          },
+        ]}
+      />
     </div>
   );
 }
 
 function title(x: Session): string {
   return x.agent_type ?? (x.kind === "terminal" ? "terminal" : "agent");
+}
+
+function SessionChip({ status }: { status: string }) {
+  return <span class={`chip ${status === "active" ? "ok" : status === "failed" ? "bad" : ""}`}>{status}</span>;
 }
 
 /** One session: who worked, what it came to, and its part of the timeline. */
@@ -109,7 +106,7 @@ function One({ id }: { id: string }) {
       <div class="page-head sandbox-head">
         <div class="title">
           <h1>Session of {visible(title(x))}</h1>
-          <span class={`chip ${x.status === "active" ? "ok" : x.status === "failed" ? "bad" : ""}`}>{x.status}</span>
+          <SessionChip status={x.status} />
           <span class="dim">
             in <a href={`/sandboxes/${s.id}`}>{visible(s.name ?? s.id)}</a>
           </span>
@@ -117,46 +114,24 @@ function One({ id }: { id: string }) {
         <span class="grow" />
         <TrustBadge score={x.trust_score} />
       </div>
-      <dl class="tiles card">
-        <div>
-          <dt>Cost</dt>
-          <dd class="num">{price(x.total_cost)}</dd>
-        </div>
-        <div>
-          <dt>Models</dt>
-          <dd class="num">
-            {price(x.llm_cost)} <span class="dim small">{plural(x.llm_calls ?? 0, "call")}</span>
-          </dd>
-        </div>
-        <div>
-          <dt>Machine</dt>
-          <dd class="num">{price(x.compute_cost)}</dd>
-        </div>
-        <div>
-          <dt>Tokens in, out</dt>
-          <dd class="num">
-            {tokens(x.tokens_in)} <span class="dim">/</span> {tokens(x.tokens_out)}
-          </dd>
-        </div>
-        <div>
-          <dt>Model</dt>
-          <dd>{visible(x.model ?? "–")}</dd>
-        </div>
-        <div>
-          <dt>Events</dt>
-          <dd class="num">{count(x.event_count)}</dd>
-        </div>
-        <div>
-          <dt>Began</dt>
-          <dd>
-            <When at={x.started_at} />
-          </dd>
-        </div>
-        <div>
-          <dt>Took</dt>
-          <dd class="num">{x.duration_ms === null ? "–" : duration(x.duration_ms)}</dd>
-        </div>
-      </dl>
+      <Tiles
+        class="card"
+        items={[
+          ["Cost", price(x.total_cost)],
+          [
+            "Models",
+            <>
+              {price(x.llm_cost)} <span class="dim small">{plural(x.llm_calls ?? 0, "call")}</span>
+            </>,
+          ],
+          ["Machine", price(x.compute_cost)],
+          ["Tokens in, out", `${tokens(x.tokens_in)} / ${tokens(x.tokens_out)}`],
+          ["Model", visible(x.model ?? "–")],
+          ["Events", count(x.event_count)],
+          ["Began", <When at={x.started_at} />],
+          ["Took", x.duration_ms === null ? "–" : duration(x.duration_ms)],
+        ]}
+      />
       <TimelinePanel key={s.id} s={s} scope={{ session: x.id, title: "this session" }} />
     </section>
   );
@@ -183,66 +158,44 @@ function All() {
       ) : list.data.data.length === 0 ? (
         <Fallback why="No agent has opened a session yet. The recordings of sandboxes:" />
       ) : (
-        <div class="table-wrap">
-          <table class="table">
-            <thead>
-              <tr>
-                <th>Session</th>
-                <th>State</th>
-                <th class="hide-s">Model</th>
-                <th class="right hide-m">Tokens</th>
-                <th class="right">Cost</th>
-                <th>Trust</th>
-                <th class="right hide-m">Events</th>
-                <th class="hide-s">Took</th>
-                <th>Began</th>
-              </tr>
-            </thead>
-            <tbody>
-              {list.data.data.map((x) => (
-                <tr key={x.id}>
-                  <td>
-                    <a class="row-link" href={`/sessions/${x.id}`}>
-                      {visible(title(x))}
-                    </a>
-                    <span class="sub">
-                      <a href={`/sandboxes/${x.sandbox_id}`}>{visible(nameOf(x.sandbox_id))}</a>
-                    </span>
-                  </td>
-                  <td>
-                    <span class={`chip ${x.status === "active" ? "ok" : x.status === "failed" ? "bad" : ""}`}>{x.status}</span>
-                  </td>
-                  <td class="hide-s">{visible(x.model ?? "–")}</td>
-                  <td class="right num hide-m">
-                    {tokens(x.tokens_in)} / {tokens(x.tokens_out)}
-                  </td>
-                  <td class="right num">{price(x.total_cost)}</td>
-                  <td>
-                    <TrustBadge score={x.trust_score} />
-                  </td>
-                  <td class="right num hide-m">{count(x.event_count)}</td>
-                  <td class="num hide-s">{x.duration_ms === null ? "–" : duration(x.duration_ms)}</td>
-                  <td>
-                    <When at={x.started_at} />
-                  </td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
+        <Table
+          label="Sessions"
+          rows={list.data.data}
+          keyOf={(x) => x.id}
+          columns={[
+            {
+              title: "Session",
+              cell: (x) => (
+                <>
+                  <a class="row-link" href={`/sessions/${x.id}`}>
+                    {visible(title(x))}
+                  </a>
+                  <span class="sub">
+                    <a href={`/sandboxes/${x.sandbox_id}`}>{visible(nameOf(x.sandbox_id))}</a>
+                  </span>
+                </>
+              ),
+            },
+            { title: "State", cell: (x) => <SessionChip status={x.status} /> },
+            { title: "Model", hide: "s", cell: (x) => visible(x.model ?? "–") },
+            { title: "Tokens", as: "number", hide: "m", cell: (x) => `${tokens(x.tokens_in)} / ${tokens(x.tokens_out)}` },
+            { title: "Cost", as: "number", cell: (x) => price(x.total_cost) },
+            { title: "Trust", cell: (x) => <TrustBadge score={x.trust_score} /> },
+            { title: "Events", as: "number", hide: "m", cell: (x) => count(x.event_count) },
+            { title: "Took", as: "number", hide: "s", cell: (x) => (x.duration_ms === null ? "–" : duration(x.duration_ms)) },
+            { title: "Began", cell: (x) => <When at={x.started_at} /> },
+          ]}
+        >
           {list.data.pagination.total_pages > 1 && (
-            <footer class="pager">
-              <Button kind="quiet" icon="left" disabled={page <= 1} onClick={() => setPage(page - 1)}>
-                Newer
-              </Button>
-              <span class="dim small num">
-                {page} of {list.data.pagination.total_pages}, {plural(list.data.pagination.total, "session")}
-              </span>
-              <Button kind="quiet" icon="right" disabled={page >= list.data.pagination.total_pages} onClick={() => setPage(page + 1)}>
-                Older
-              </Button>
-            </footer>
+            <Pager
+              page={page}
+              pages={list.data.pagination.total_pages}
+              all={plural(list.data.pagination.total, "session")}
+              newer={page > 1 ? () => setPage(page - 1) : null}
+              older={page < list.data.pagination.total_pages ? () => setPage(page + 1) : null}
+            />
           )}
-        </div>
+        </Table>
       )}
     </section>
   );

@@ -7,7 +7,8 @@ import { putSandbox, refresh } from "../lib/live";
 import { go } from "../lib/router";
 import type { Sandbox } from "../lib/types";
 import { useLoad } from "../lib/use";
-import { Button, confirmed, Dialog, Empty, Failure, Field, Loading, toast, When } from "../ui/parts";
+import { Button, confirmed, Empty, Failure, Field, Loading, toast, When } from "../ui/parts";
+import { FormDialog, Table } from "../ui/table";
 
 interface Snapshot {
   id: string;
@@ -64,6 +65,27 @@ export function SnapshotsPanel({ s }: { s: Sandbox }) {
       <Failure error={loaded.error} retry={loaded.reload} />
     );
   if (!loaded.data) return <Loading what="snapshots" />;
+  const restore = async (x: Snapshot) => {
+    const sure = await confirmed("Restore this snapshot?", "The files of this sandbox become those of the snapshot; what is there now is lost.", "Restore", true);
+    if (sure) await act(`r${x.id}`, () => send("POST", `/v1/snapshots/${x.id}/restore`, { target_sandbox_id: s.id }), "Restored");
+  };
+  const remove = async (x: Snapshot) => {
+    const sure = await confirmed("Delete this snapshot?", x.name || x.id, "Delete", true);
+    if (sure) await act(`d${x.id}`, () => send("DELETE", `/v1/snapshots/${x.id}`), "Deleted");
+  };
+  const acts = (x: Snapshot) => (
+    <>
+      <Button kind="quiet" class="small" busy={busy === `b${x.id}`} disabled={x.status !== "completed"} onClick={() => void begin(x)}>
+        New sandbox
+      </Button>
+      {alive && (
+        <Button kind="quiet" class="small" busy={busy === `r${x.id}`} onClick={() => void restore(x)}>
+          Restore
+        </Button>
+      )}
+      <Button kind="quiet" class="small icon-only danger-hover" icon="trash" aria-label={`Delete ${visible(x.name || x.id)}`} onClick={() => void remove(x)} />
+    </>
+  );
   return (
     <div class="stack">
       <div class="row">
@@ -84,101 +106,47 @@ export function SnapshotsPanel({ s }: { s: Sandbox }) {
           <p>A snapshot keeps the sandbox as it is now. It can be restored, or be the beginning of another sandbox.</p>
         </Empty>
       ) : (
-        <div class="table-wrap">
-          <table class="table">
-            <thead>
-              <tr>
-                <th>Name</th>
-                <th>State</th>
-                <th class="hide-s">Made by</th>
-                <th class="right">Size</th>
-                <th>Age</th>
-                <th>
-                  <span class="sr">Actions</span>
-                </th>
-              </tr>
-            </thead>
-            <tbody>
-              {loaded.data.map((x) => (
-                <tr key={x.id}>
-                  <td class="wrap">
-                    <strong>{visible(x.name || x.id)}</strong>
-                    {x.description && <span class="sub">{visible(x.description)}</span>}
-                  </td>
-                  <td>
-                    <span class={`chip ${x.status === "completed" ? "ok" : x.status === "failed" ? "bad" : "info"}`}>{x.status}</span>
-                  </td>
-                  <td class="dim hide-s">{visible(x.trigger ?? "")}</td>
-                  <td class="right num">{x.size_bytes === undefined ? "–" : bytes(x.size_bytes)}</td>
-                  <td>
-                    <When at={x.created_at} />
-                  </td>
-                  <td class="acts">
-                    <Button kind="quiet" class="small" busy={busy === `b${x.id}`} disabled={x.status !== "completed"} onClick={() => void begin(x)}>
-                      New sandbox
-                    </Button>
-                    {alive && (
-                      <Button
-                        kind="quiet"
-                        class="small"
-                        busy={busy === `r${x.id}`}
-                        onClick={() =>
-                          void confirmed("Restore this snapshot?", "The files of this sandbox become those of the snapshot; what is there now is lost.", "Restore", true).then(
-                            (yes) => (yes ? act(`r${x.id}`, () => send("POST", `/v1/snapshots/${x.id}/restore`, { target_sandbox_id: s.id }), "Restored") : undefined),
-                          )
-                        }
-                      >
-                        Restore
-                      </Button>
-                    )}
-                    <Button
-                      kind="quiet"
-                      class="small icon-only danger-hover"
-                      icon="trash"
-                      aria-label={`Delete ${visible(x.name || x.id)}`}
-                      onClick={() =>
-                        void confirmed("Delete this snapshot?", x.name || x.id, "Delete", true).then((yes) => (yes ? act(`d${x.id}`, () => send("DELETE", `/v1/snapshots/${x.id}`), "Deleted") : undefined))
-                      }
-                    />
-                  </td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
+        <Table
+          label="Snapshots"
+          rows={loaded.data}
+          keyOf={(x) => x.id}
+          columns={[
+            {
+              title: "Name",
+              as: "wrap",
+              cell: (x) => (
+                <>
+                  <strong>{visible(x.name || x.id)}</strong>
+                  {x.description && <span class="sub">{visible(x.description)}</span>}
+                </>
+              ),
+            },
+            { title: "State", cell: (x) => <span class={`chip ${x.status === "completed" ? "ok" : x.status === "failed" ? "bad" : "info"}`}>{x.status}</span> },
+            { title: "Made by", hide: "s", cell: (x) => <span class="dim">{visible(x.trigger ?? "")}</span> },
+            { title: "Size", as: "number", cell: (x) => (x.size_bytes === undefined ? "–" : bytes(x.size_bytes)) },
+            { title: "Age", cell: (x) => <When at={x.created_at} /> },
+            { title: "Actions", as: "acts", cell: acts },
+          ]}
+        />
       )}
       {naming !== null && (
-        <Dialog title="Take a snapshot" onClose={() => setNaming(null)}>
-          <form
-            class="stack"
-            onSubmit={(e) => {
-              e.preventDefault();
-              setNaming(null);
-              void act("make", () => send("POST", `/v1/sandboxes/${s.id}/snapshots`, { ...(naming ? { name: naming } : {}), memory }), "Taken");
-            }}
-          >
+        <FormDialog
+          title="Take a snapshot"
+          submit="Take it"
+          onSubmit={() => {
+            setNaming(null);
+            void act("make", () => send("POST", `/v1/sandboxes/${s.id}/snapshots`, { ...(naming ? { name: naming } : {}), memory }), "Taken");
+          }}
+          onClose={() => setNaming(null)}
+        >
             <Field label="Name">{(id) => <input id={id} maxLength={64} value={naming} onInput={(e) => setNaming(e.currentTarget.value)} />}</Field>
             <label class="check">
               <input type="checkbox" checked={memory} onChange={(e) => setMemory(e.currentTarget.checked)} /> With its memory: programs go on where they were
             </label>
-            <footer>
-              <Button onClick={() => setNaming(null)}>Cancel</Button>
-              <Button kind="primary" type="submit">
-                Take it
-              </Button>
-            </footer>
-          </form>
-        </Dialog>
+        </FormDialog>
       )}
       {forking && (
-        <Dialog title={`Fork ${visible(s.name ?? s.id)}`} onClose={() => setForking(null)}>
-          <form
-            class="stack"
-            onSubmit={(e) => {
-              e.preventDefault();
-              if (!wrongCount) void fork();
-            }}
-          >
+        <FormDialog title={`Fork ${visible(s.name ?? s.id)}`} submit="Fork" icon="fork" busy={busy === "fork"} disabled={!!wrongCount} onSubmit={() => void fork()} onClose={() => setForking(null)}>
             <p class="dim">Live copies from this moment on: files, memory, running programs. Each has its own identity, record and costs.</p>
             <Field label="How many" error={wrongCount}>
               {(id) => <input id={id} inputMode="numeric" value={forking.count} onInput={(e) => setForking({ ...forking, count: e.currentTarget.value.trim() })} />}
@@ -186,14 +154,7 @@ export function SnapshotsPanel({ s }: { s: Sandbox }) {
             <Field label="Name" hint="Of several with -1, -2 … behind it">
               {(id) => <input id={id} maxLength={40} value={forking.name} onInput={(e) => setForking({ ...forking, name: e.currentTarget.value })} />}
             </Field>
-            <footer>
-              <Button onClick={() => setForking(null)}>Cancel</Button>
-              <Button kind="primary" type="submit" icon="fork" busy={busy === "fork"} disabled={!!wrongCount}>
-                Fork
-              </Button>
-            </footer>
-          </form>
-        </Dialog>
+        </FormDialog>
       )}
     </div>
   );

@@ -1,20 +1,24 @@
 // What a sandbox costs: machine and models against the budget, call by call.
 import { useEffect, useMemo, useState } from "preact/hooks";
-import { send } from "../lib/api";
+import { get, send } from "../lib/api";
 import { feedOf } from "../lib/feed";
 import { clock, count, duration, nusd, price, span, tokens, usd, visible } from "../lib/format";
 import { putSandbox } from "../lib/live";
+import type { Overview } from "../lib/record";
 import { useStore } from "../lib/store";
 import { burn, type Call } from "../lib/sums";
 import type { Sandbox } from "../lib/types";
+import { useLoad } from "../lib/use";
 import { Chart } from "../ui/chart";
 import { BudgetBar, Button, Dialog, Empty, Field, Loading, toast } from "../ui/parts";
+import { FormDialog, Table, Tiles } from "../ui/table";
 import { Conversation } from "./conversation";
 import { CallTable } from "./event-detail";
 
 const BURN_WINDOW_MS = 600_000;
 const CALLS_SHOWN = 200;
 const FILES_SHOWN = 12;
+const FILE_EVENTS_UNASKED = 20_000;
 
 function BudgetDialog({ s, close }: { s: Sandbox; close: () => void }) {
   const [value, setValue] = useState(s.budget ? String(s.budget) : "");
@@ -33,25 +37,11 @@ function BudgetDialog({ s, close }: { s: Sandbox; close: () => void }) {
     setBusy(false);
   };
   return (
-    <Dialog title="Budget" onClose={close}>
-      <form
-        class="stack"
-        onSubmit={(e) => {
-          e.preventDefault();
-          if (!wrong) void save();
-        }}
-      >
+    <FormDialog title="Budget" submit="Set" busy={busy} disabled={!!wrong} onSubmit={() => void save()} onClose={close}>
         <Field label="Dollars for models and machine together" hint="Empty or 0: no budget. Calls that were refused for want of money pass again when it is raised." error={wrong}>
           {(id) => <input id={id} inputMode="decimal" value={value} onInput={(e) => setValue(e.currentTarget.value)} />}
         </Field>
-        <footer>
-          <Button onClick={close}>Cancel</Button>
-          <Button kind="primary" type="submit" busy={busy} disabled={!!wrong}>
-            Set
-          </Button>
-        </footer>
-      </form>
-    </Dialog>
+    </FormDialog>
   );
 }
 
@@ -64,42 +54,27 @@ function Calls({ calls, id }: { calls: Call[]; id: string }) {
         <h2>Calls, dearest first</h2>
         <span class="dim">{count(calls.length)}</span>
       </header>
-      <div class="table-wrap">
-        <table class="table">
-          <thead>
-            <tr>
-              <th>At</th>
-              <th>Model</th>
-              <th>Outcome</th>
-              <th class="right">In</th>
-              <th class="right">Out</th>
-              <th class="right hide-s">Took</th>
-              <th class="right">Cost</th>
-            </tr>
-          </thead>
-          <tbody>
-            {sorted.map((c) => (
-              <tr key={c.call}>
-                <td class="num">
-                  <a href={`/sandboxes/${id}/timeline?t=${(c.startMs / 1000).toFixed(1)}`}>{clock(c.startMs)}</a>
-                </td>
-                <td>
-                  <button type="button" class="as-link" onClick={() => setOpen(c)}>
-                    {visible(c.model || c.api)}
-                  </button>
-                </td>
-                <td>
-                  <span class={`chip ${c.status === "ok" || c.status === "drained" ? "ok" : c.status === "open" ? "info" : "bad"}`}>{visible(c.status)}</span>
-                </td>
-                <td class="right num">{tokens(c.tokensIn)}</td>
-                <td class="right num">{tokens(c.tokensOut)}</td>
-                <td class="right num hide-s">{c.endMs === null ? "–" : duration(c.endMs - c.startMs)}</td>
-                <td class="right num">{c.nusd === null ? (c.status === "open" ? "…" : "not priced") : nusd(c.nusd)}</td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
+      <Table
+        label="Calls"
+        rows={sorted}
+        keyOf={(c) => c.call}
+        columns={[
+          { title: "At", cell: (c) => <a class="num" href={`/sandboxes/${id}/timeline?t=${(c.startMs / 1000).toFixed(1)}`}>{clock(c.startMs)}</a> },
+          {
+            title: "Model",
+            cell: (c) => (
+              <button type="button" class="as-link" onClick={() => setOpen(c)}>
+                {visible(c.model || c.api)}
+              </button>
+            ),
+          },
+          { title: "Outcome", cell: (c) => <span class={`chip ${c.status === "ok" || c.status === "drained" ? "ok" : c.status === "open" ? "info" : "bad"}`}>{visible(c.status)}</span> },
+          { title: "In", as: "number", hide: "s", cell: (c) => tokens(c.tokensIn) },
+          { title: "Out", as: "number", hide: "s", cell: (c) => tokens(c.tokensOut) },
+          { title: "Took", as: "number", hide: "s", cell: (c) => (c.endMs === null ? "–" : duration(c.endMs - c.startMs)) },
+          { title: "Cost", as: "number", cell: (c) => (c.nusd === null ? (c.status === "open" ? "…" : "not priced") : nusd(c.nusd)) },
+        ]}
+      />
       {open && (
         <Dialog wide title={`Call ${open.call}: ${visible(open.model)}`} onClose={() => setOpen(null)}>
           <CallTable call={open} />
@@ -115,15 +90,60 @@ function Calls({ calls, id }: { calls: Call[]; id: string }) {
   );
 }
 
+/** Whole histories of files are read for this: of a long one only when somebody asks. */
+function FileCosts({ id }: { id: string }) {
+  const [wanted, setWanted] = useState(false);
+  const overview = useLoad((signal) => get<Overview>(`/v1/sandboxes/${id}/replay/summary`, undefined, signal), [id]);
+  const events = overview.data?.types["file_op"] ?? 0;
+  if (!overview.data) return null;
+  if (events > FILE_EVENTS_UNASKED && !wanted)
+    return (
+      <div class="card in">
+        <h3>By file changed</h3>
+        <p class="dim small">{count(events)} events of files are read for this.</p>
+        <Button class="small" onClick={() => setWanted(true)}>
+          Work it out
+        </Button>
+      </div>
+    );
+  return <FileCostsTable id={id} />;
+}
+
+function FileCostsTable({ id }: { id: string }) {
+  const feed = useMemo(() => feedOf(id, "llm_call,file_op"), [id]);
+  useEffect(() => feed.open(), [feed]);
+  useStore(feed.version);
+  const state = useStore(feed.state);
+  const byFile = [...feed.sums.fileCosts()].sort((a, b) => b[1] - a[1]).slice(0, FILES_SHOWN);
+  if (byFile.length === 0 && state !== "connecting") return null;
+  return (
+    <div class="card in">
+      <h3>By file changed</h3>
+      <table class="table tight">
+        <tbody>
+          {byFile.map(([path, n]) => (
+            <tr key={path}>
+              <td class="wrap">
+                <code>{visible(path.replace(/^\/workspace\//, ""))}</code>
+              </td>
+              <td class="right num">{nusd(n)}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+      <p class="dim small">What calls cost before these files changed, in equal parts.{state === "connecting" && ` ${count(feed.sums.fileEvents)} events read so far…`}</p>
+    </div>
+  );
+}
+
 export function SpendingPanel({ s }: { s: Sandbox }) {
-  const feed = useMemo(() => feedOf(s.id), [s.id]);
+  const feed = useMemo(() => feedOf(s.id, "llm_call"), [s.id]);
   useEffect(() => feed.open(), [feed]);
   const version = useStore(feed.version);
   const [editing, setEditing] = useState(false);
   const sums = feed.sums;
   const calls = [...sums.calls.values()];
-  const last = feed.lines[feed.lines.length - 1];
-  const nowMs = s.status === "running" && feed.epoch ? Date.now() - feed.epoch : last ? last.t / 1e6 : 0;
+  const nowMs = s.status === "running" && feed.epoch ? Date.now() - feed.epoch : feed.lastMs;
   const ranHours = s.started_at ? ((s.stopped_at ? Date.parse(s.stopped_at) : Date.now()) - Date.parse(s.started_at)) / 3_600_000 : 0;
   const machineHourly = ranHours > 0 ? s.cost / ranHours : 0;
   const hourly = s.status === "running" ? burn(sums.spending, nowMs, BURN_WINDOW_MS) + machineHourly : 0;
@@ -150,37 +170,21 @@ export function SpendingPanel({ s }: { s: Sandbox }) {
     m.tokens += c.tokensIn + c.tokensOut;
     byModel.set(c.model || c.api, m);
   }
-  const byFile = [...sums.fileCosts()].sort((a, b) => b[1] - a[1]).slice(0, FILES_SHOWN);
   return (
     <div class="stack">
       <div class="card tiles-card">
-        <dl class="tiles">
-          <div>
-            <dt>Spent</dt>
-            <dd>
-              <BudgetBar cost={s.total_cost} budget={s.budget} />
-            </dd>
-          </div>
-          <div>
-            <dt>Models</dt>
-            <dd class="num">{price(s.llm_cost)}</dd>
-          </div>
-          <div>
-            <dt>Machine</dt>
-            <dd class="num">{price(s.cost)}</dd>
-          </div>
-          <div>
-            <dt>Burn rate</dt>
-            <dd class="num">{hourly ? `${price(hourly)}/h` : "–"}</dd>
-          </div>
-          <div>
-            <dt>Budget lasts</dt>
-            <dd class="num">{left !== null && hourly > 0 ? span((left / hourly) * 3600) : "–"}</dd>
-          </div>
-        </dl>
+        <Tiles
+          items={[
+            ["Spent", <BudgetBar cost={s.total_cost} budget={s.budget} />],
+            ["Models", price(s.llm_cost)],
+            ["Machine", price(s.cost)],
+            ["Burn rate", hourly ? `${price(hourly)}/h` : "–"],
+            ["Budget lasts", left !== null && hourly > 0 ? span((left / hourly) * 3600) : "–"],
+          ]}
+        />
         {s.status !== "destroyed" && <Button onClick={() => setEditing(true)}>{s.budget ? "Change the budget" : "Set a budget"}</Button>}
       </div>
-      {feed.state.value === "connecting" && !last ? (
+      {feed.state.value === "connecting" ? (
         <Loading what="the record" />
       ) : calls.length === 0 ? (
         <Empty icon="bot" title="No model was called yet">
@@ -214,24 +218,7 @@ export function SpendingPanel({ s }: { s: Sandbox }) {
                 </tbody>
               </table>
             </div>
-            {byFile.length > 0 && (
-              <div class="card in">
-                <h3>By file changed</h3>
-                <table class="table tight">
-                  <tbody>
-                    {byFile.map(([path, n]) => (
-                      <tr key={path}>
-                        <td class="wrap">
-                          <code>{visible(path.replace(/^\/workspace\//, ""))}</code>
-                        </td>
-                        <td class="right num">{nusd(n)}</td>
-                      </tr>
-                    ))}
-                  </tbody>
-                </table>
-                <p class="dim small">What calls cost before these files changed, in equal parts.</p>
-              </div>
-            )}
+            <FileCosts id={s.id} />
           </div>
           <Calls calls={calls} id={s.id} />
         </>

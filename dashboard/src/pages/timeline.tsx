@@ -1,18 +1,20 @@
 // The timeline of a sandbox: every event on one clock, live or replayed, and the sandbox as it was.
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { after, at, headline, indexOfSeq, kind, kinds, landmark, type Kind } from "../lib/events";
+import { at, headline, kind, kinds, landmark, type Kind } from "../lib/events";
+import { lineAt, lineOf } from "../lib/feed";
 import { forkFrom, forkOf } from "../lib/fork";
-import { feedOf, lineHas, type Feed } from "../lib/feed";
 import { clock, count, local, plural, utc, visible } from "../lib/format";
+import { Past } from "../lib/past";
+import { SandboxRecord, typesOf, type Rows } from "../lib/record";
 import { place, setParams } from "../lib/router";
 import { useStore } from "../lib/store";
 import type { Line, Sandbox } from "../lib/types";
 import { Icon } from "../ui/icons";
-import { Button, copyText, Empty, Loading, toast } from "../ui/parts";
+import { Button, copyText, Empty, Failure, Loading, toast } from "../ui/parts";
 import { colourOf, Scrubber } from "../ui/scrubber";
 import { VirtualList } from "../ui/virtual";
 import { EventDetail } from "./event-detail";
-import { Moment } from "./moment";
+import { ChangesThen, FilesThen, Moment } from "./moment";
 
 const ROW = 28;
 const SPEEDS = [0.5, 1, 2, 4, 8, 16];
@@ -20,26 +22,6 @@ const IDLE_MS = 1500;
 const jumps: Partial<Record<Kind, string>> = { command: "command", file: "file change", llm: "model call", trust: "deduction" };
 const jumpKeys: Record<string, Kind> = { C: "command", F: "file", M: "llm", D: "trust" };
 const QUIET: Kind[] = ["terminal", "process", "ledger"];
-
-/** Indices of the lines that a choice of kinds and words leaves; grows with the feed. */
-class Filtered {
-  at: number[] = [];
-  private upto = 0;
-  constructor(
-    private feed: Feed,
-    private show: Set<Kind>,
-    private needles: string[],
-    private session: string | null,
-  ) {}
-  grow(): number[] {
-    const lines = this.feed.lines;
-    for (; this.upto < lines.length; this.upto++) {
-      const l = lines[this.upto]!;
-      if (this.show.has(kind(l)) && (this.session === null || l.session === this.session) && (this.needles.length === 0 || lineHas(l, this.needles))) this.at.push(this.upto);
-    }
-    return this.at;
-  }
-}
 
 function Row({ line, current, past, choose }: { line: Line; current: boolean; past: boolean; choose: () => void }) {
   const h = headline(line);
@@ -110,45 +92,116 @@ export interface Scope {
   title: string;
 }
 
+const JUMP_PAGE = 500;
+const JUMP_PAGES_MAX = 40;
+const FIND_MS = 250;
+
+/** The last row that is not later than a moment: asked of the server when it jumps, found row by row when it moves. */
+function useFocus(rows: Rows, ms: number | null, version: number): [number, (row: number) => void] {
+  const [focus, setFocus] = useState(-1);
+  const exact = useRef(false); // the row was chosen, and the moment is its own
+  const asking = useRef<AbortController | null>(null);
+  const known = useRef<{ rows: Rows; row: number } | null>(null);
+  useEffect(() => {
+    if (ms === null) return;
+    if (exact.current && known.current?.rows === rows) {
+      exact.current = false;
+      return;
+    }
+    const k = known.current;
+    if (k && k.rows === rows) {
+      // forward over what is loaded
+      let row = k.row;
+      const here = row < 0 ? undefined : rows.get(row);
+      if (row < 0 || (here && at(here) <= ms)) {
+        for (let next = rows.get(row + 1); next && at(next) <= ms; next = rows.get(row + 1)) row++;
+        if (row + 1 >= rows.total || rows.get(row + 1)) {
+          k.row = row;
+          setFocus(row);
+          return;
+        }
+      }
+    }
+    asking.current?.abort();
+    const stop = (asking.current = new AbortController());
+    const timer = setTimeout(() => {
+      rows.rowAt(ms, stop.signal).then(
+        (row) => {
+          if (stop.signal.aborted) return;
+          known.current = { rows, row };
+          setFocus(row);
+        },
+        () => undefined, // the next move asks again
+      );
+    }, 30);
+    return () => clearTimeout(timer);
+  }, [rows, ms, ms === null ? 0 : version]);
+  const put = (row: number) => {
+    asking.current?.abort();
+    exact.current = true;
+    known.current = { rows, row };
+    setFocus(row);
+  };
+  return [ms === null ? rows.total - 1 : Math.min(focus, rows.total - 1), put];
+}
+
+type View = "moment" | "files" | "changes" | "event";
+const views: [View, string][] = [
+  ["moment", "The sandbox then"],
+  ["files", "Files then"],
+  ["changes", "Changes"],
+  ["event", "The event"],
+];
+
 export function TimelinePanel({ s, scope }: { s: Sandbox; scope?: Scope }) {
-  const feed = useMemo(() => feedOf(s.id), [s.id]);
-  useEffect(() => feed.open(), [feed]);
-  const version = useStore(feed.version);
-  const state = useStore(feed.state);
+  const [scoped, setScoped] = useState(true);
+  const session = scope && scoped ? scope.session : null;
+  const alive = s.status === "running" || s.status === "pending";
+  const record = useMemo(() => new SandboxRecord(s.id, session, s.status === "destroyed"), [s.id, session]);
+  const past = useMemo(() => new Past(s.id), [s.id]);
+  useEffect(() => {
+    void record.open();
+    return () => record.close();
+  }, [record]);
+  useEffect(() => () => past.close(), [past]);
+  useEffect(() => record.onLine((l) => past.add(l)), [record, past]);
+  const version = useStore(record.version);
+  const state = useStore(record.state);
+  const overview = useStore(record.overview);
+  const error = useStore(record.error);
   const params = useStore(place).params;
   const asked = params.get("t");
   // null: at the end, and with it
   const [now, setNow] = useState<number | null>(asked !== null && !Number.isNaN(Number(asked)) ? Number(asked) * 1000 : null);
   const [show, setShow] = useState<Set<Kind>>(() => new Set(kinds.map((k) => k.kind).filter((k) => !QUIET.includes(k))));
+  const [typed, setTyped] = useState("");
   const [text, setText] = useState("");
-  const [scoped, setScoped] = useState(true);
-  const session = scope && scoped ? scope.session : null;
-  const [chosen, setChosen] = useState<number | null>(null);
+  const [chosen, setChosen] = useState<Line | null>(null);
   const [playing, setPlaying] = useState(false);
   const [speed, setSpeed] = useState(1);
   const [skipIdle, setSkip] = useState(true);
-  const [view, setView] = useState<"moment" | "event">("moment");
+  const [view, setView] = useState<View>("moment");
 
-  const last = feed.lines[feed.lines.length - 1];
+  useEffect(() => {
+    const t = setTimeout(() => setText(typed.trim()), FIND_MS);
+    return () => clearTimeout(t);
+  }, [typed]);
   const [tick, setTick] = useState(0);
-  const alive = s.status === "running" || s.status === "pending";
   useEffect(() => {
     if (!alive) return;
     const t = setInterval(() => setTick((n) => n + 1), 1000);
     return () => clearInterval(t);
   }, [alive]);
   void tick;
-  const endMs = Math.max(last ? at(last) : 0, alive && feed.epoch ? Date.now() - feed.epoch : 0);
+  const endMs = Math.max(record.endMs, alive && record.epoch ? Date.now() - record.epoch : 0);
   const nowMs = now ?? endMs;
 
-  const filter = useMemo(() => new Filtered(feed, show, text.toLowerCase().split(/\s+/).filter(Boolean), session), [feed, show, text, session]);
-  const list = useMemo(() => filter.grow(), [filter, version]);
-  const rows = filter.at;
-  void list;
-  const focus = now === null ? rows.length - 1 : Math.max(0, afterIn(feed, rows, nowMs) - 1);
+  const rows = useMemo(() => record.choose(show, text), [record, show, text, overview === null]);
+  const [focus, putFocus] = useFocus(rows, now, version);
+  useEffect(() => past.go(now), [past, now]);
 
-  const latest = useRef({ nowMs, endMs, rows });
-  latest.current = { nowMs, endMs, rows };
+  const latest = useRef({ nowMs, endMs, rows, focus });
+  latest.current = { nowMs, endMs, rows, focus };
   useEffect(() => {
     if (!playing) return;
     let frame = 0;
@@ -159,8 +212,8 @@ export function TimelinePanel({ s, scope }: { s: Sandbox; scope?: Scope }) {
       const l = latest.current;
       let next = l.nowMs + dt * speed;
       if (skipIdle) {
-        const i = l.rows[afterIn(feed, l.rows, l.nowMs)];
-        const ahead = i === undefined ? l.endMs : at(feed.lines[i]!);
+        const line = l.rows.get(l.focus + 1);
+        const ahead = line ? at(line) : l.focus + 1 >= l.rows.total ? l.endMs : 0;
         if (ahead - next > IDLE_MS) next = ahead - 200;
       }
       if (next >= l.endMs) {
@@ -179,12 +232,13 @@ export function TimelinePanel({ s, scope }: { s: Sandbox; scope?: Scope }) {
   const seek = (ms: number) => {
     setNow(ms);
     setChosen(null);
-    setView("moment");
+    if (view === "event") setView("moment");
   };
-  const choose = (i: number) => {
-    answered.current = feed.lines[i]!.seq;
-    setChosen(i);
-    setNow(at(feed.lines[i]!));
+  const choose = (line: Line, row?: number) => {
+    answered.current = line.seq;
+    if (row !== undefined) putFocus(row);
+    setChosen(line);
+    setNow(at(line));
     setPlaying(false);
     setView("event");
   };
@@ -192,35 +246,56 @@ export function TimelinePanel({ s, scope }: { s: Sandbox; scope?: Scope }) {
     if (!playing && now === null) setNow(0);
     setPlaying(!playing);
   };
-  const jump = (k: Kind) => {
-    for (let i = after(feed.lines, nowMs); i < feed.lines.length; i++) if (landmark(feed.lines[i]!, k)) return choose(i);
-    toast(`There is no later ${jumps[k] ?? k}`);
+  const jump = async (k: Kind) => {
+    try {
+      let after = chosen && at(chosen) === nowMs ? chosen.seq : 0;
+      const from = ((nowMs + (after ? 0 : 0.001)) / 1000).toFixed(9);
+      for (let pages = 0; pages < JUMP_PAGES_MAX; pages++) {
+        const page = await record.page({ type: typesOf[k].join(","), from, after_seq: after, limit: JUMP_PAGE });
+        const found = page.events.map((e) => lineOf(s.id, e)).find((l) => landmark(l, k));
+        if (found) {
+          if (!show.has(k)) setShow(new Set([...show, k]));
+          return choose(found);
+        }
+        if (!page.has_more) break;
+        after = page.next_seq;
+      }
+      toast(`There is no later ${jumps[k] ?? k}`);
+    } catch (e) {
+      toast((e as Error).message, "bad");
+    }
   };
   const stepBy = (by: number) => {
-    const i = rows[Math.min(rows.length - 1, Math.max(0, focus + by))];
-    if (i !== undefined) choose(i);
+    const row = Math.min(rows.total - 1, Math.max(0, focus + by));
+    const line = rows.get(row);
+    if (line) choose(line, row);
   };
 
-  // a link to one event: chosen as soon as it is there
+  // a link to one event
   const askedSeq = Number(params.get("seq") ?? 0);
   const answered = useRef(0);
   useEffect(() => {
     if (!askedSeq || answered.current === askedSeq) return;
-    const i = indexOfSeq(feed.lines, askedSeq);
-    if (i < 0) return;
-    answered.current = askedSeq;
-    const k = kind(feed.lines[i]!);
-    if (!show.has(k)) setShow(new Set([...show, k]));
-    choose(i);
-  }, [version, askedSeq]);
+    const stop = new AbortController();
+    void lineAt(s.id, askedSeq, stop.signal).then(
+      (line) => {
+        if (!line || answered.current === askedSeq) return;
+        const k = kind(line);
+        if (!show.has(k)) setShow(new Set([...show, k]));
+        choose(line);
+      },
+      () => undefined,
+    );
+    return () => stop.abort();
+  }, [askedSeq]);
 
   useEffect(() => {
     if (playing || now === null) return;
-    const t = setTimeout(() => setParams({ t: (now / 1000).toFixed(1), seq: chosen === null ? null : String(feed.lines[chosen]!.seq) }), 400);
+    const t = setTimeout(() => setParams({ t: (now / 1000).toFixed(1), seq: chosen === null ? null : String(chosen.seq) }), 400);
     return () => clearTimeout(t);
   }, [now, playing, chosen]);
   useEffect(() => {
-    if (now === null && params.has("t") && feed.lines.length) setParams({ t: null, seq: null });
+    if (now === null && params.has("t") && overview) setParams({ t: null, seq: null });
   }, [now]);
 
   const keys = useRef<(e: KeyboardEvent) => void>(() => undefined);
@@ -232,7 +307,7 @@ export function TimelinePanel({ s, scope }: { s: Sandbox; scope?: Scope }) {
     else if (e.key === "ArrowRight") seek(Math.min(endMs, nowMs + 5000));
     else if (e.key === "j") stepBy(1);
     else if (e.key === "k") stepBy(-1);
-    else if (e.key in jumpKeys) jump(jumpKeys[e.key]!);
+    else if (e.key in jumpKeys) void jump(jumpKeys[e.key]!);
     else return;
     e.preventDefault();
   };
@@ -242,12 +317,13 @@ export function TimelinePanel({ s, scope }: { s: Sandbox; scope?: Scope }) {
     return () => removeEventListener("keydown", press);
   }, []);
 
-  if (!last) return state === "connecting" || alive ? <Loading what="the record" /> : <Empty icon="list" title="Its record is empty" />;
-  const line = chosen !== null ? feed.lines[chosen] : undefined;
+  if (!overview) return error ? <Failure error={error} retry={() => void record.open()} /> : <Loading what="the record" />;
+  const all = kinds.reduce((n, k) => n + record.counts[k.kind], 0);
+  if (all === 0) return alive ? <Loading what="the record" /> : <Empty icon="list" title="Its record is empty" />;
   return (
     <div class="timeline">
       <div class="card track">
-        <Scrubber lines={feed.lines} version={version} endMs={endMs} nowMs={nowMs} shownKinds={show} seek={seek} />
+        <Scrubber overview={overview} endMs={endMs} nowMs={nowMs} shownKinds={show} seek={seek} />
         <Controls
           playing={playing}
           live={now === null}
@@ -263,9 +339,10 @@ export function TimelinePanel({ s, scope }: { s: Sandbox; scope?: Scope }) {
             setPlaying(false);
             setChosen(null);
             setNow(null);
+            setView("moment");
           }}
-          jump={jump}
-          fork={() => void (now === null && (s.status === "running" || s.status === "paused") ? forkOf(s) : forkFrom(s, feed.epoch + nowMs))}
+          jump={(k) => void jump(k)}
+          fork={() => void (now === null && (s.status === "running" || s.status === "paused") ? forkOf(s) : forkFrom(s, record.epoch + nowMs))}
         />
       </div>
       <div class="halves">
@@ -291,61 +368,56 @@ export function TimelinePanel({ s, scope }: { s: Sandbox; scope?: Scope }) {
                   }}
                 >
                   <i style={{ background: colourOf(k.kind) }} />
-                  {k.title} <span class="dim num">{count(feed.counts[k.kind])}</span>
+                  {k.title} <span class="dim num">{count(record.counts[k.kind])}</span>
                 </button>
               ))}
             </div>
             <label class="search">
               <Icon name="search" />
-              <input type="search" aria-label="Find in events" placeholder="Find in events…" value={text} onInput={(e) => setText(e.currentTarget.value)} />
+              <input type="search" aria-label="Find in events" placeholder="Find a command, path, host, output…" value={typed} onInput={(e) => setTyped(e.currentTarget.value)} />
             </label>
           </div>
-          {rows.length === 0 ? (
+          {rows.total === 0 && !rows.open ? (
             <Empty icon="search" title="No event is left by this choice" />
           ) : (
             <VirtualList
-              count={rows.length}
+              count={rows.total}
               rowHeight={ROW}
               label="Events"
               focus={focus}
               follow={now === null}
               onScrollAway={() => setNow(endMs)}
               row={(i) => {
-                const index = rows[i]!;
-                return <Row key={index} line={feed.lines[index]!} current={index === chosen || (chosen === null && now !== null && i === focus)} past={at(feed.lines[index]!) <= nowMs} choose={() => choose(index)} />;
+                const line = rows.get(i);
+                if (!line) return <div key={i} class="event waiting" />;
+                return <Row key={i} line={line} current={chosen ? line.seq === chosen.seq : now !== null && i === focus} past={at(line) <= nowMs} choose={() => choose(line, i)} />;
               }}
             />
           )}
           <footer class="dim small">
-            {plural(rows.length, "event")} of {count(feed.lines.length)}
-            {feed.dropped > 0 && `; ${count(feed.dropped)} more are not loaded`}
+            {text ? `${plural(rows.total, "event")} found${rows.open ? " so far" : ""}` : `${plural(rows.total, "event")} of ${count(all)}`}
             {state === "down" && " · reconnecting…"}
           </footer>
         </div>
         <div class="card detail">
           <div class="segments" role="group" aria-label="What is shown">
-            <button type="button" aria-pressed={view === "moment"} onClick={() => setView("moment")}>
-              The sandbox then
-            </button>
-            <button type="button" aria-pressed={view === "event"} disabled={!line} onClick={() => setView("event")}>
-              The event
-            </button>
+            {views.map(([v, title]) => (
+              <button key={v} type="button" aria-pressed={view === v} disabled={v === "event" && !chosen} onClick={() => setView(v)}>
+                {title}
+              </button>
+            ))}
           </div>
-          {view === "event" && line ? <EventDetail feed={feed} line={line} when={<time title={utc(line.ts)}>{visible(local(line.ts))}</time>} /> : <Moment feed={feed} ms={nowMs} budget={s.budget} />}
+          {view === "event" && chosen ? (
+            <EventDetail sandbox={s.id} line={chosen} when={<time title={utc(chosen.ts)}>{visible(local(chosen.ts))}</time>} />
+          ) : view === "files" ? (
+            <FilesThen past={past} />
+          ) : view === "changes" ? (
+            <ChangesThen past={past} />
+          ) : (
+            <Moment past={past} ms={nowMs} budget={s.budget} />
+          )}
         </div>
       </div>
     </div>
   );
-}
-
-/** How many of the rows are not later than ms. */
-function afterIn(feed: Feed, rows: number[], ms: number): number {
-  let lo = 0;
-  let hi = rows.length;
-  while (lo < hi) {
-    const mid = (lo + hi) >> 1;
-    if (at(feed.lines[rows[mid]!]!) <= ms) lo = mid + 1;
-    else hi = mid;
-  }
-  return lo;
 }

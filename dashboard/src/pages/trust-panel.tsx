@@ -2,8 +2,8 @@
 import { useEffect, useMemo, useState } from "preact/hooks";
 import { ApiError, get } from "../lib/api";
 import { clock, plural, visible } from "../lib/format";
-import { at, headline, indexOfSeq } from "../lib/events";
-import { feedOf, type Feed } from "../lib/feed";
+import { at, headline } from "../lib/events";
+import { feedOf, lineAt } from "../lib/feed";
 import { useStore } from "../lib/store";
 import type { Sandbox } from "../lib/types";
 import { useLoad } from "../lib/use";
@@ -41,29 +41,29 @@ const bands: Record<string, string> = {
 };
 const EVIDENCE_SHOWN = 20;
 
-function Evidence({ d, feed }: { d: Deduction; feed: Feed }) {
-  const link = (seq: number) => `/sandboxes/${feed.id}/timeline?seq=${seq}`;
+function Evidence({ d, id }: { d: Deduction; id: string }) {
+  const seqs = d.evidence.slice(0, EVIDENCE_SHOWN);
+  const lines = useLoad((signal) => Promise.all(seqs.map((seq) => lineAt(id, seq, signal))), [id, d.seq]);
   return (
     <ul class="evidence">
-      {d.evidence.slice(0, EVIDENCE_SHOWN).map((seq) => {
-        const i = indexOfSeq(feed.lines, seq);
-        const line = i < 0 ? undefined : feed.lines[i];
+      {seqs.map((seq, i) => {
+        const line = lines.data?.[i];
         return (
           <li key={seq}>
             <span class="dim small num">{line ? clock(at(line)) : `#${seq}`}</span>
-            <a class="cut" href={link(seq)}>
+            <a class="cut" href={`/sandboxes/${id}/timeline?seq=${seq}`}>
               <code>{line ? headline(line).text : `event ${seq}`}</code>
             </a>
             {line && <span class={`chip small ${line.src === "host" ? "info" : ""}`}>{line.src === "host" ? "proof" : "evidence"}</span>}
           </li>
         );
       })}
-      {d.hits > Math.min(d.evidence.length, EVIDENCE_SHOWN) && <li class="dim small">{plural(d.hits, "event")} counted in all</li>}
+      {d.hits > seqs.length && <li class="dim small">{plural(d.hits, "event")} counted in all</li>}
     </ul>
   );
 }
 
-function Row({ d, feed }: { d: Deduction; feed: Feed }) {
+function Row({ d, id }: { d: Deduction; id: string }) {
   const [open, setOpen] = useState(false);
   return (
     <li>
@@ -79,9 +79,9 @@ function Row({ d, feed }: { d: Deduction; feed: Feed }) {
         <button type="button" class="as-link small" aria-expanded={open} onClick={() => setOpen(!open)}>
           {open ? "Hide the evidence" : `Evidence: ${plural(d.evidence.length, "event")}`}
         </button>
-        {open && <Evidence d={d} feed={feed} />}
+        {open && <Evidence d={d} id={id} />}
       </div>
-      <a class="small nowrap" href={`/sandboxes/${feed.id}/timeline?seq=${d.seq}`}>
+      <a class="small nowrap" href={`/sandboxes/${id}/timeline?seq=${d.seq}`}>
         <When at={d.at} />
       </a>
     </li>
@@ -89,7 +89,7 @@ function Row({ d, feed }: { d: Deduction; feed: Feed }) {
 }
 
 export function SandboxTrustPanel({ s }: { s: Sandbox }) {
-  const feed = useMemo(() => feedOf(s.id), [s.id]);
+  const feed = useMemo(() => feedOf(s.id, "trust"), [s.id]);
   useEffect(() => feed.open(), [feed]);
   useStore(feed.version);
   const told = feed.sums.deductions.length;
@@ -160,7 +160,7 @@ export function SandboxTrustPanel({ s }: { s: Sandbox }) {
           </header>
           <ul class="plain-list deductions">
             {deductions.map((d) => (
-              <Row key={d.seq} d={d} feed={feed} />
+              <Row key={d.seq} d={d} id={s.id} />
             ))}
           </ul>
         </div>

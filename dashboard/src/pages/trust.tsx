@@ -57,7 +57,7 @@ function Alerts() {
       </Empty>
     );
   return (
-    <ul class="card plain-list">
+    <ul class="card plain-list alerts">
       {alerts.data.alerts.map((a) => (
         <li key={a.id} class={a.state === "open" ? "" : "faded"}>
           <span class={`chip ${a.severity === "critical" ? "bad" : a.severity === "warning" ? "warn" : "info"}`}>{a.severity}</span>
@@ -98,9 +98,9 @@ function Rules() {
   return (
     <div class="card">
       <header>
-        <h2>Rules</h2>
+        <h2>Rules of alerts</h2>
       </header>
-      <ul class="plain-list">
+      <ul class="plain-list alert-rules">
         {rules.data.map((r) => {
           const [key, unit] = settings[r.type] ?? ["", ""];
           return (
@@ -138,7 +138,13 @@ export function TrustPage() {
   const scored = [...(useStore(sandboxes)?.values() ?? [])].filter((s) => typeof s.trust_score === "number" && s.status !== "destroyed").sort((a, b) => a.trust_score! - b.trust_score!);
   return (
     <section class="page">
-      <h1>Trust and alerts</h1>
+      <div class="page-head">
+        <h1>Trust and alerts</h1>
+        <span class="grow" />
+        <a class="btn" href="/trust/rules">
+          Rules of trust
+        </a>
+      </div>
       {scored.length > 0 && (
         <div class="card">
           <header>

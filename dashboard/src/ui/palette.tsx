@@ -33,6 +33,10 @@ function commands(pages: { href: string; title: string; icon: string }[]): Comma
   list.push(
     { title: "API keys", hint: "account", icon: "key", run: () => go("/account/keys") },
     { title: "Secrets", hint: "account", icon: "key", run: () => go("/account/secrets") },
+    { title: "Teams", hint: "account", icon: "user", run: () => go("/account/teams") },
+    { title: "Plan and usage", hint: "account", icon: "dollar", run: () => go("/account/billing") },
+    { title: "Audit log", hint: "account", icon: "list", run: () => go("/account/audit") },
+    { title: "Rules of trust", hint: "trust", icon: "shield", run: () => go("/trust/rules") },
     { title: "Notifications and channels", hint: "account", icon: "bell", run: () => go("/notifications") },
     { title: "Approve a device", hint: "account", icon: "check", run: () => go("/device") },
     { title: "Keyboard shortcuts", hint: "help", icon: "list", run: () => go("/shortcuts") },

@@ -182,6 +182,18 @@ export function toast(text: string, kind: "ok" | "bad" = "ok"): void {
   setTimeout(() => (toasts.value = toasts.value.filter((o) => o.id !== t.id)), kind === "bad" ? 9000 : 3500);
 }
 
+/** Does something and says how it went. */
+export async function attempt(run: () => Promise<unknown>, done: string): Promise<boolean> {
+  try {
+    await run();
+    toast(done);
+    return true;
+  } catch (e) {
+    toast((e as Error).message, "bad");
+    return false;
+  }
+}
+
 export function Toasts() {
   const all = useStore(toasts);
   return (

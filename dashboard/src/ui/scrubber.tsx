@@ -1,10 +1,10 @@
 // The track of a timeline: how much of each kind happened when, and a handle to move in time.
 import { useEffect, useRef } from "preact/hooks";
-import { kind, kinds, type Kind } from "../lib/events";
+import type { Kind } from "../lib/events";
 import { clock } from "../lib/format";
+import { columnsFor, densityOf, type Overview } from "../lib/record";
 import { useStore } from "../lib/store";
 import { shown } from "../lib/theme";
-import type { Line } from "../lib/types";
 
 const colours: Record<Kind, [string, string]> = {
   command: ["#1f5fae", "#86b8f7"],
@@ -23,20 +23,8 @@ export function colourOf(k: Kind): string {
   return colours[k][shown.value === "dark" ? 1 : 0];
 }
 
-/** Counts by slot and kind; the lines are in order. */
-export function density(lines: Line[], endMs: number, slots: number): Uint32Array {
-  const of = new Map(kinds.map((k, i) => [k.kind, i]));
-  const out = new Uint32Array(slots * kinds.length);
-  for (const l of lines) {
-    const slot = Math.min(slots - 1, Math.floor((l.t / 1e6 / Math.max(1, endMs)) * slots));
-    out[slot * kinds.length + of.get(kind(l))!]!++;
-  }
-  return out;
-}
-
 interface Props {
-  lines: Line[];
-  version: number;
+  overview: Overview | null;
   endMs: number;
   nowMs: number;
   shownKinds: Set<Kind>;
@@ -59,36 +47,31 @@ export function Scrubber(p: Props) {
       c.height = h * ratio;
       const g = c.getContext("2d")!;
       g.scale(ratio, ratio);
-      const slots = Math.max(1, Math.floor(w / 3));
-      const counts = density(p.lines, p.endMs, slots);
-      let top = 1;
-      const sums = new Float64Array(slots);
-      for (let s = 0; s < slots; s++) {
-        kinds.forEach((k, i) => {
-          if (p.shownKinds.has(k.kind)) sums[s]! += counts[s * kinds.length + i]!;
-        });
-        top = Math.max(top, sums[s]!);
-      }
+      const columns = Math.max(1, Math.floor(w / 3));
+      const shown = [...densityOf(p.overview)].filter(([k]) => p.shownKinds.has(k));
+      const rows = shown.map(([k, slots]) => ({ kind: k, counts: columnsFor(slots, (p.overview?.duration_ms ?? 0) / Math.max(1, p.endMs), columns) }));
+      const sums = new Float64Array(columns);
+      for (const r of rows) r.counts.forEach((n, c) => (sums[c]! += n));
+      const top = Math.max(1, sums.reduce((a, n) => Math.max(a, n), 0));
       // a square root, so that one storm does not flatten everything else
-      for (let s = 0; s < slots; s++) {
-        if (!sums[s]) continue;
-        const full = Math.sqrt(sums[s]! / top) * (h - 4);
+      for (let c = 0; c < columns; c++) {
+        if (!sums[c]) continue;
+        const full = Math.sqrt(sums[c]! / top) * (h - 4);
         let y = h;
-        kinds.forEach((k, i) => {
-          const n = p.shownKinds.has(k.kind) ? counts[s * kinds.length + i]! : 0;
-          if (!n) return;
-          const part = Math.max(1, (n / sums[s]!) * full);
-          g.fillStyle = colourOf(k.kind);
-          g.fillRect(s * 3, y - part, 2, part);
+        for (const r of rows) {
+          if (!r.counts[c]) continue;
+          const part = Math.max(1, (r.counts[c]! / sums[c]!) * full);
+          g.fillStyle = colourOf(r.kind);
+          g.fillRect(c * 3, y - part, 2, part);
           y -= part;
-        });
+        }
       }
     };
     draw();
     const watch = new ResizeObserver(draw);
     watch.observe(canvas.current!);
     return () => watch.disconnect();
-  }, [p.version, Math.floor(p.endMs / 2000), p.shownKinds, mode]);
+  }, [p.overview, Math.floor(p.endMs / 2000), p.shownKinds, mode]);
 
   const seekTo = (e: PointerEvent) => {
     const r = canvas.current!.getBoundingClientRect();

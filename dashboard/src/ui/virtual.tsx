@@ -15,53 +15,73 @@ interface Props {
 }
 
 const SPARE = 8;
+/** Browsers end an element at some 33 million pixels: beyond this the bar is coarser than the rows. */
+const TALLEST = 12_000_000;
+const SETTLE_MS = 150;
 
 export function VirtualList(p: Props) {
   const ref = useRef<HTMLDivElement>(null);
+  // where the first visible pixel is, in a list of full height, and where the bar stands for that
   const [top, setTop] = useState(0);
+  const bar = useRef(0);
   const [height, setHeight] = useState(600);
-  const own = useRef(false);
+  const settling = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
+  const full = p.count * p.rowHeight;
+  const shownHeight = Math.min(full, TALLEST);
+  const most = Math.max(0, full - height);
+  const scale = most / Math.max(1, shownHeight - height);
 
   useEffect(() => {
     const watch = new ResizeObserver(() => ref.current && setHeight(ref.current.clientHeight));
     watch.observe(ref.current!);
-    return () => watch.disconnect();
+    setHeight(ref.current!.clientHeight);
+    return () => {
+      watch.disconnect();
+      clearTimeout(settling.current);
+    };
   }, []);
 
   const moveTo = (y: number) => {
-    own.current = true;
-    ref.current!.scrollTop = y;
-    setTop(ref.current!.scrollTop);
+    const to = Math.max(0, Math.min(most, y));
+    ref.current!.scrollTop = scale > 1 ? to / scale : to;
+    bar.current = ref.current!.scrollTop;
+    setTop(to);
   };
   useLayoutEffect(() => {
-    if (p.follow) moveTo(p.count * p.rowHeight);
+    if (p.follow) moveTo(full);
   }, [p.follow, p.count, height]);
   useLayoutEffect(() => {
     if (p.follow || p.focus < 0) return;
     const y = p.focus * p.rowHeight;
-    const now = ref.current!.scrollTop;
-    if (y < now + p.rowHeight || y > now + height - 3 * p.rowHeight) moveTo(y - height / 2);
-  }, [p.focus]);
+    if (y < top + p.rowHeight || y > top + height - 3 * p.rowHeight) moveTo(y - height / 2);
+  }, [p.focus, p.count > 0]);
 
-  const first = Math.max(0, Math.floor(top / p.rowHeight) - SPARE);
-  const last = Math.min(p.count, Math.ceil((top + height) / p.rowHeight) + SPARE);
+  /** A turn of the wheel is rows, a pull at the bar is a part of the list. */
+  const scrolled = (el: HTMLDivElement) => {
+    const moved = el.scrollTop - bar.current;
+    bar.current = el.scrollTop;
+    if (moved === 0) return; // our own doing
+    const to = scale > 1 && Math.abs(moved) < height ? top + moved : el.scrollTop * Math.max(1, scale);
+    setTop(Math.max(0, Math.min(most, to)));
+    if (p.follow && to < most - 2 * p.rowHeight) p.onScrollAway?.();
+    clearTimeout(settling.current);
+    if (scale > 1)
+      settling.current = setTimeout(() => {
+        el.scrollTop = to / scale;
+        bar.current = el.scrollTop;
+      }, SETTLE_MS);
+  };
+
+  const at = Math.min(top, most);
+  const first = Math.max(0, Math.floor(at / p.rowHeight) - SPARE);
+  const last = Math.min(p.count, Math.ceil((at + height) / p.rowHeight) + SPARE);
   const rows: ComponentChildren[] = [];
   for (let i = first; i < last; i++) rows.push(p.row(i));
+  const offset = scale > 1 ? bar.current + first * p.rowHeight - at : first * p.rowHeight;
   return (
-    <div
-      ref={ref}
-      class="virtual"
-      role="region"
-      aria-label={p.label}
-      tabIndex={0}
-      onScroll={(e) => {
-        setTop(e.currentTarget.scrollTop);
-        if (!own.current && p.follow && e.currentTarget.scrollTop + height < p.count * p.rowHeight - 2 * p.rowHeight) p.onScrollAway?.();
-        own.current = false;
-      }}
-    >
-      <div style={{ height: `${p.count * p.rowHeight}px`, position: "relative" }}>
-        <div style={{ position: "absolute", top: `${first * p.rowHeight}px`, left: "0", right: "0" }}>{rows}</div>
+    <div ref={ref} class="virtual" role="region" aria-label={p.label} tabIndex={0} onScroll={(e) => scrolled(e.currentTarget)}>
+      <div style={{ height: `${shownHeight}px`, position: "relative", overflow: "hidden" }}>
+        <div style={{ position: "absolute", top: `${offset}px`, left: "0", right: "0" }}>{rows}</div>
       </div>
     </div>
   );

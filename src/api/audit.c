@@ -10,10 +10,9 @@ enum { PAGE = 100, PAGE_MAX = 1000 };
 
 static bool wanted(const struct op *op)
 {
-    static api_handler *const not_these[] = {api_ticket,      api_exec,         api_content_put,
-                                             api_raw_put,     api_archive_put,  api_files_delete,
-                                             api_files_mkdir, api_files_rename, api_ingest,
-                                             api_trust_preview};
+    static api_handler *const not_these[] = {
+        api_ticket,       api_exec,        api_content_put,  api_raw_put, api_archive_put,
+        api_files_delete, api_files_mkdir, api_files_rename, api_ingest,  api_trust_preview};
     const struct route *t = op_route(op);
     if (strncmp(t->name, "GET ", 4) == 0 || (!op->key && !op->audited[0]))
         return false;

@@ -33,6 +33,7 @@ import egress  # noqa: E402
 import guard  # noqa: E402
 import product  # noqa: E402
 import report  # noqa: E402
+import window  # noqa: E402
 
 QUICK = os.environ.get("BENCH") == "quick"
 BUILD = ROOT / os.environ.get("BUILD", "build")
@@ -372,6 +373,7 @@ def main():
     egress.measure(out, QUICK)
     record_append(out)
     record_replay(out)
+    window.measure(out, product.STAGE, QUICK)
     print(f"\nkept in {out.keep(accel)}.md and .json")
 
 

@@ -17,7 +17,11 @@ const median = (list) => [...list].sort((a, b) => a - b)[list.length >> 1];
 const watchShifts = () => {
   globalThis.__shift = 0;
   new PerformanceObserver((list) => {
-    for (const e of list.getEntries()) if (!e.hadRecentInput) globalThis.__shift += e.value;
+    for (const e of list.getEntries()) {
+      if (e.hadRecentInput) continue;
+      globalThis.__shift += e.value;
+      (globalThis.__moved ??= []).push([e.value.toFixed(3), ...e.sources.map((x) => x.node?.className || x.node?.nodeName)]);
+    }
   }).observe({ type: "layout-shift", buffered: true });
 };
 
@@ -115,6 +119,7 @@ async function large(server, browser) {
   note("play_fps", play.fps);
   note("play_longest_frame_ms", play.longest);
   note("timeline_shift", await page.evaluate(() => globalThis.__shift));
+  if (process.env.CAGED_VERBOSE) console.error(await page.evaluate(() => JSON.stringify(globalThis.__moved ?? [])));
   await page.context().close();
 }
 

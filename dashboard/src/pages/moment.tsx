@@ -1,5 +1,5 @@
 // A sandbox as it was at a moment: its terminal's screen, what ran, what had been touched and spent.
-import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { Terminal } from "@xterm/xterm";
 import { get, getText } from "../lib/api";
 import { parseDiff } from "../lib/diff";
@@ -18,6 +18,8 @@ import { FileThen } from "./file-then";
 
 const TEXT_LINES_MAX = 4000;
 const DIFFS_MAX = 40;
+const ROW_PX = 15;
+const SCREEN_PAD_PX = 16;
 const FILES_SHOWN = 8;
 const FOLDERS_SHOWN = 5;
 const FILES_MAX = 500;
@@ -43,7 +45,7 @@ function Screen({ past, exec }: { past: Past; exec: string }) {
   const written = useRef(0); // up to which line
   const info = past.terminals.get(exec)!;
 
-  useEffect(() => {
+  useLayoutEffect(() => {
     const t = newTerminal({ readOnly: true, rows: info.rows || 24, cols: info.cols || 80, scrollback: 2000 });
     term.current = t;
     openTerminal(t, box.current!);
@@ -81,7 +83,8 @@ function Screen({ past, exec }: { past: Past; exec: string }) {
     }
     written.current = last;
   });
-  return <div class="screen" ref={box} role="group" aria-label="The terminal's screen at this moment" />;
+  // its place is kept while the first picture is drawn
+  return <div class="screen" ref={box} style={{ minHeight: `${(info.rows || 24) * ROW_PX + SCREEN_PAD_PX}px` }} role="group" aria-label="The terminal's screen at this moment" />;
 }
 
 /** Files by folder, what was touched last first. */

@@ -42,32 +42,34 @@ bool cli_attack_select(struct cli_attack_report *r, const char *only)
 
 /* --- reading --- */
 
-static void tell(struct cli_attack_row *row, const char *text, size_t n)
+static void tell(struct cli_attack_row *row, const char *before, const char *text, size_t n)
 {
     if (row->ntold < CLI_ATTACK_TOLD)
-        row->told[row->ntold++] = cg_format("%.*s", (int)CG_MIN(n, 200), text);
+        row->told[row->ntold++] = cg_format("%s%.*s", before, (int)CG_MIN(n, 200), text);
 }
 
 void cli_attack_open(struct cli_attack_row *row, const char *what)
 {
     row->open++;
-    tell(row, what, strlen(what));
+    tell(row, "", what, strlen(what));
 }
 
 static void read_line(struct cli_attack_row *row, const char *line, size_t n)
 {
     const char *tab = memchr(line, '\t', n);
     struct cg_slice verdict = {line, tab ? (size_t)(tab - line) : 0};
+    const char *what = tab ? tab + 1 : line;
+    size_t rest = n - (size_t)(what - line);
     if (cg_slice_eq(verdict, "held")) {
         row->held++;
     } else if (cg_slice_eq(verdict, "sent")) {
         row->sent++;
     } else if (cg_slice_eq(verdict, "skip")) {
         row->skipped++;
-        tell(row, line, n);
+        tell(row, "not tried: ", what, rest);
     } else {
         row->open++;
-        tell(row, line, n);
+        tell(row, "", what, rest);
     }
 }
 

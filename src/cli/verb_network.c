@@ -22,6 +22,14 @@ static void print_list(const char *title, const struct cg_json *list, const char
     }
 }
 
+static bool holds(const struct cg_json *list, const char *text)
+{
+    const struct cg_json *v = list ? list->child : NULL;
+    while (v && !(v->type == CG_JSON_STR && cg_slice_eq(v->str, text)))
+        v = v->next;
+    return v != NULL;
+}
+
 static void print_policy(const struct cg_json *o)
 {
     static const char *const meanings[][2] = {
@@ -36,6 +44,8 @@ static void print_policy(const struct cg_json *o)
     printf("%-11s %s: %s\n", "Mode", mode ? mode : "", meaning);
     bool unused = cg_json_get(o, "allow")->count > 0 && !cg_streq(mode, "allowlist");
     print_list(unused ? "Allow (off)" : "Allow", cg_json_get(o, "allow"), "nothing");
+    if (holds(cg_json_get(o, "allow"), "registries"))
+        print_list("Registries", cg_json_get(o, "registries"), "none is configured");
     print_list("Deny", cg_json_get(o, "deny"), "nothing");
     print_list("Operator", cg_json_get(o, "operator"), "nothing beside");
 }

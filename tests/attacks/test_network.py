@@ -434,7 +434,8 @@ def test_the_registries_of_the_template_are_reached_by_their_preset(lab, stack):
         assert "reached" not in curl(box, "https://good.example/host") and "reached" not in curl(box, "http://other.example/host")
         policy(box, "allowlist", ["other.example"])  # the same list on the way of a change
         assert "reached" not in curl(box, "http://good.example/host")
-        server.cli("network", box.id, "allow", "registries")
+        said = server.cli("network", box.id, "allow", "registries").stdout
+        assert "good.example:80" in next(line for line in said.split("\n") if line.startswith("Registries")), said
         assert "good.example reached" in curl(box, "http://good.example/host")
 
 

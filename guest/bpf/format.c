@@ -244,6 +244,8 @@ static void put_conn(struct cg_jsonw *w, const struct view *v)
     }
     if (r->num[1])
         put_uint(w, "errno", r->num[1]);
+    if (r->flags & CG_OBS_F_PENDING)
+        cg_jsonw_kbool(w, "pending", true);
 }
 
 static void put_mount(struct cg_jsonw *w, const struct cg_obs_places *places, const struct view *v)

@@ -108,6 +108,7 @@ enum {
     CG_OBS_F_ARGV_CUT = 1,
     CG_OBS_F_EXCHANGE = 2, /* rename: both names changed places */
     CG_OBS_F_TRACEME = 4,
+    CG_OBS_F_PENDING = 8, /* conn: asked for, and not answered yet */
 };
 
 /* Texts stand one behind the other: argv, path[0], path[1]. Meaning of num[] by kind:

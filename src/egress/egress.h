@@ -30,6 +30,19 @@ struct cg_egress_process {
     uint32_t address; /* that it connected to, host order */
     int64_t pid;
     const char *comm;
+    bool made; /* the guest says that the connection stands, not only that it was asked for */
+};
+
+/* A connection that only one side told of. */
+enum cg_egress_fact { CG_EGRESS_CONNECTION, CG_EGRESS_SERVICE_CALL };
+struct cg_egress_lone {
+    bool host;                /* seen here, and the guest told no process; else the other way */
+    enum cg_egress_fact fact; /* to a service of the platform, or elsewhere */
+    uint64_t conn;            /* its number in the record; 0: not seen here */
+    uint32_t address;
+    uint16_t port;
+    int64_t pid;
+    const char *comm;
 };
 
 enum cg_egress_topic { CG_EGRESS_NETWORK, CG_EGRESS_DNS };
@@ -101,6 +114,13 @@ void cg_egress_policy_changed(struct cg_egress *g);
 uint64_t cg_egress_process(struct cg_egress *g, const struct cg_egress_process *p);
 /* Writes pid and process of a connection into an object, if they are known. */
 void cg_egress_write_process(const struct cg_egress *g, uint64_t conn, struct cg_jsonw *j);
+/* Each TCP connection that one side told of before `before` (CLOCK_MONOTONIC) and the other never
+ * did, once. What nobody can know is left out: while more came at once than is remembered, and what
+ * the guest connects to inside of itself. */
+void cg_egress_check(struct cg_egress *g, int64_t before,
+                     void (*lone)(void *ctx, const struct cg_egress_lone *l), void *ctx);
+/* What was told up to now by one side only stays unchecked: the other side's word was lost. */
+void cg_egress_forgive(struct cg_egress *g);
 void cg_egress_get_stats(const struct cg_egress *g, struct cg_egress_stats *out);
 /* Tells the last events and closes everything; memory goes from the loop. NULL is fine. */
 void cg_egress_destroy(struct cg_egress *g);

@@ -34,6 +34,8 @@ struct egress_owner {
     uint32_t address;
     uint16_t port, sport;
     bool udp, told;
+    bool made; /* the guest says that it stands */
+    bool checked;
     char comm[CG_EGRESS_COMM];
 };
 
@@ -72,6 +74,7 @@ struct cg_egress {
     uint64_t conn_seq, lookup_seq;
     struct egress_owner *owners; /* a ring */
     unsigned owner_next;
+    int64_t owner_blur; /* when one half was last pushed out before it met the other */
     struct dns_conn *dns_conns;
     unsigned ndns_conns;
     struct cg_pins *pins;

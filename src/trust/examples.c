@@ -177,6 +177,7 @@ static bool play(struct stage *s, const struct cg_json *step, int64_t n)
     } else if (cg_json_str(step, "gap")) {
         type = "gap";
         copy_text(&w, step, "gap", "reason", n);
+        copy_text(&w, step, "fact", "fact", n);
     }
     cg_jsonw_obj_end(&w);
     if (type)

@@ -474,7 +474,8 @@ static bool dns_matches(struct look *l, const struct cg_condition *c)
 static bool gap_matches(struct look *l, const struct cg_condition *c)
 {
     l->path = cg_event_text(l->e, "reason");
-    return text_fits(&c->list[CG_L_REASON], l->path);
+    return text_fits(&c->list[CG_L_REASON], l->path) &&
+           text_fits(&c->list[CG_L_FACT], cg_event_text(l->e, "fact"));
 }
 
 static bool downloaded_matches(struct look *l, const struct cg_condition *c)

@@ -72,6 +72,7 @@ static const struct list_field {
     [CG_L_NOT_PORT] = {"not_port", K(NETWORK)},
     [CG_L_URL] = {"url", K(COMMAND)},
     [CG_L_REASON] = {"reason", K(GAP)},
+    [CG_L_FACT] = {"fact", K(GAP)},
 };
 
 static const struct list_field number_fields[CG_N_COUNT] = {

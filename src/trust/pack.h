@@ -65,6 +65,7 @@ enum cg_cond_list {
     CG_L_NOT_PORT,
     CG_L_URL,
     CG_L_REASON,
+    CG_L_FACT,
     CG_L_COUNT
 };
 

@@ -123,6 +123,7 @@ static void on_setup(struct down *d, const struct cg_json *result)
     cg_jsonw_obj_end(&j);
     (void)cg_strlcpy(g->observe_text, sizeof g->observe_text, b.full ? "{}" : cg_buf_cstr(&b));
     cg_buf_finish(&b);
+    cross_start(w, cg_json_get(result, "observe"));
     g->ready = true;
     char observe[64] = "{\"kind\":\"observe\"}";
     int64_t taken = freeze_taken(w);

@@ -6,6 +6,7 @@
  *   tailing.c `events`: the record, live
  *   guest.c   the guest link (opener): hello, setup, pings, own streams
  *   observe.c what the guest saw, rewritten into the record
+ *   cross.c   what host and guest both saw, compared
  *   freeze.c  the guest held still: snapshots and pauses
  *   golden.c  a guest out of a file, and into one
  *   warm.c    a guest made ready for its first command
@@ -30,6 +31,7 @@
 #include "warden/commit.h"
 #include "warden/config.h"
 #include "warden/contents.h"
+#include "warden/cross.h"
 #include "warden/fields.h"
 #include "warden/sessions.h"
 #include "warden/takeover.h"
@@ -91,6 +93,7 @@ struct guest {
     int64_t heard;     /* when the last of them came, beats too; our clock */
     bool silent;       /* that is long ago, and told */
     int64_t wall_off;  /* seconds that its wall clock was ahead of ours, as told last */
+    int64_t own_ahead; /* seconds that our wall clock was ahead of our monotonic one */
     uint64_t malformed, malformed_told;
     uint64_t lost; /* events that the guest said are lost */
     /* guest's CLOCK_MONOTONIC minus ours, by the fastest ping of late */
@@ -112,6 +115,7 @@ struct warden {
     struct contents *contents;
     struct commit commit;
     struct guest guest;
+    struct cross cross;
     struct cg_vmm *vmm;
     bool vmm_gone;
     struct cg_egress *egress;

@@ -7,7 +7,7 @@
 #include "warden/inner.h"
 
 /* The agent gives a sign of life every 5 s; an emulated guest may be held up for long. */
-enum { SILENT_S = 30, CLOCK_OFF_S = 30 };
+enum { SILENT_S = 15, CLOCK_OFF_S = 30 };
 
 enum { PATH_MAX_BYTES = 4096, ARGV_MAX_BYTES = 8192, LINE_VALUES = 1024 };
 
@@ -44,9 +44,9 @@ static const struct field file_fields[] = {
     F_PATH("path"), F_PATH("to"),  F_INT("size"),  F_INT("pid"),   F_TEXT("comm"),
     F_INT("uid"),   F_INT("mode"), F_INT("owner"), F_INT("group"), F_BOOL("exchange"),
     F_TEXT("dev"),  F_BOOL("cut"), F_END};
-static const struct field conn_fields[] = {F_INT("pid"),       F_TEXT("comm"),    F_INT("uid"),
-                                           F_TEXT("family"),   F_TEXT("address"), F_INT("port"),
-                                           F_TEXT("protocol"), F_INT("errno"),    F_END};
+static const struct field conn_fields[] = {
+    F_INT("pid"),  F_TEXT("comm"),     F_INT("uid"),   F_TEXT("family"),  F_TEXT("address"),
+    F_INT("port"), F_TEXT("protocol"), F_INT("errno"), F_BOOL("pending"), F_END};
 static const struct field rare_fields[] = {F_INT("pid"),
                                            F_TEXT("comm"),
                                            F_INT("uid"),
@@ -64,7 +64,8 @@ static const struct field rare_fields[] = {F_INT("pid"),
                                            F_INT("flags"),
                                            F_TEXT("dev"),
                                            F_END};
-static const struct field gap_fields[] = {{"lost", FIELD_COUNTS, 0, NULL}, F_TEXT("text"), F_END};
+static const struct field gap_fields[] = {
+    {"lost", FIELD_COUNTS, 0, NULL}, {"hooks", FIELD_STRS, 1024, NULL}, F_TEXT("text"), F_END};
 
 const struct field guest_metrics_fields[] = {{"cpu_percent", FIELD_NUM, 0, NULL},
                                              {"memory_used_mb", FIELD_NUM, 0, NULL},
@@ -133,12 +134,16 @@ static void put_flow(struct warden *w, const struct cg_json *o, struct cg_jsonw 
     const char *comm = cg_json_str(o, "comm");
     const char *protocol = cg_json_str(o, "protocol");
     struct cg_egress_process p = {.udp = cg_streq(protocol, "udp"), .comm = comm ? comm : ""};
+    p.made = !cg_json_get(o, "errno") && !cg_json_get(o, "pending");
     int64_t sport = cg_json_int(o, "sport", 0);
     int64_t port = cg_json_int(o, "port", 0);
     const char *address = cg_json_str(o, "address");
+    address = address ? address : "";
+    /* IPv4 over a socket of IPv6 (RFC 4291 2.5.5.2) */
+    size_t mapped = strncmp(address, "::ffff:", 7) == 0 ? 7 : 0;
     if (!w->egress || sport < 1 || sport > UINT16_MAX || port < 1 || port > UINT16_MAX ||
         (p.udp ? port != 53 : !cg_streq(protocol, "tcp")) ||
-        !cg_egress_address_parse(address ? address : "", &p.address))
+        !cg_egress_address_parse(address + mapped, &p.address))
         return;
     p.sport = (uint16_t)sport;
     p.port = (uint16_t)port;
@@ -173,10 +178,16 @@ static bool record_event(struct warden *w, const struct kind *kind, const struct
     cg_record_end(w->record);
     if (kind->type == CG_REC_FILE_OP)
         contents_note(w->contents, op, cg_json_str(o, "path"), cg_json_str(o, "to"), session);
-    if (kind->fields == exit_fields)
+    if (kind->fields == exec_fields)
+        cross_exec(w, o);
+    if (kind->fields == exit_fields) {
+        cross_exited(w, o);
         sessions_exited(w->sessions, o);
-    if (kind->type == CG_REC_GAP)
+    }
+    if (kind->type == CG_REC_GAP) {
         count_lost(w, o);
+        cross_lost(w, o);
+    }
     return true;
 }
 
@@ -186,7 +197,10 @@ static bool take_observed(struct warden *w, const struct cg_json *o)
     for (size_t i = 0; i < CG_COUNT(kinds); i++)
         if (cg_streq(kinds[i].e, e))
             return record_event(w, &kinds[i], o);
-    return cg_streq(e, "beat");
+    if (!cg_streq(e, "beat"))
+        return false;
+    cross_beat(w);
+    return true;
 }
 
 /* --- ports and samples --- */
@@ -237,11 +251,22 @@ static bool take_port(struct warden *w, const struct cg_json *o)
     return true;
 }
 
+/* Whether this machine's own wall clock was moved since the last time. */
+static bool own_clock_set(struct guest *g)
+{
+    int64_t ahead = (cg_wall_ns() - cg_mono_ns()) / 1000000000;
+    int64_t moved = g->own_ahead ? ahead - g->own_ahead : 0;
+    g->own_ahead = ahead;
+    return moved > CLOCK_OFF_S || moved < -CLOCK_OFF_S;
+}
+
 /* Nothing here goes by the guest's wall clock; that somebody changed it is worth knowing. */
 static void check_clock(struct warden *w, int64_t timestamp)
 {
     struct guest *g = &w->guest;
     int64_t off = timestamp - cg_wall_ns() / 1000000000;
+    if (own_clock_set(g))
+        g->wall_off = off;
     if (timestamp <= 0 || (off - g->wall_off <= CLOCK_OFF_S && g->wall_off - off <= CLOCK_OFF_S))
         return;
     g->wall_off = off;

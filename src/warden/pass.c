@@ -97,8 +97,10 @@ static void on_accept(struct down *d, const struct cg_json *info)
     if (p->kind->record == KIND_COMMAND)
         cg_jsonw_kstr(&j, "exec_id", p->exec_id);
     fields_copy(p->kind->accepted, info, &j);
-    if (cg_streq(p->kind->name, "exec"))
-        sessions_pid(p->w->sessions, p->session, cg_json_int(info, "pid", 0));
+    if (cg_streq(p->kind->name, "exec")) {
+        p->pid = cg_json_int(info, "pid", 0);
+        sessions_pid(p->w->sessions, p->session, p->pid);
+    }
     cg_jsonw_obj_end(&j);
     up_accept(&p->up, cg_buf_slice(&b));
 }

@@ -32,6 +32,10 @@ struct pass {
     uint64_t bytes[3];  /* by channel */
     size_t owed_guest;  /* taken from the guest, credit not given back yet */
     size_t owed_server; /* the same towards the server */
+    int64_t pid;        /* of the command in the guest; 0: not known */
+    bool seen_start;    /* the observer told of it */
+    bool seen_exit;     /* and of its end: */
+    int64_t seen_code;
     uint64_t need_observed;
     int64_t late_at; /* waiting for observed lines until then; 0: not waiting */
     struct cg_buf result;

@@ -299,6 +299,8 @@ static uint64_t record_exit(struct pass *p)
     cg_jsonw_kuint(j, "bytes_out", p->bytes[CG_LINK_STDOUT]);
     cg_jsonw_kuint(j, "bytes_err", p->bytes[CG_LINK_STDERR]);
     uint64_t seq = cg_record_end(p->w->record);
+    if (ended && !p->failed)
+        cross_ended(p, cg_json_int(o, "exit_code", 0));
     /* of one that is paused with its guest the command goes on */
     if ((ended || killed) && p->w->state != W_PAUSED)
         sessions_end(p->w->sessions, p->exec_id, o);

@@ -345,6 +345,11 @@ class Guest:
                 if request["kind"] == wanted:
                     return stream, request
 
+    def told(self, lines):
+        """How many lines the observer has told, with these."""
+        self.lines = getattr(self, "lines", 0) + len(lines)
+        return self.lines
+
     def boot(self, observe=True):
         self.send(0, linklib.HELLO, {"v": 1})
         stream, setup = self.until("setup")
@@ -436,6 +441,43 @@ def test_a_guest_that_promises_events_and_never_tells_them_leaves_a_gap(hostile)
     assert stream.closed(10)["exit_code"] == 0
     gap, end = hostile.warden.record()[-2:]
     assert gap["data"]["reason"] == "late" and gap["data"]["lines"] == 10**15 and end["data"]["phase"] == "exit"
+
+
+def play_exec(guest, exec_id, pid, code, *told):
+    """A command that the agent says ended with `code`; the observer tells the lines, in its own time before that."""
+    stream = guest.link.open("exec", argv=["true"], exec_id=exec_id)
+    number, _ = guest.until("exec")
+    guest.send(number, linklib.ACCEPT, {"pid": pid})
+    stream.accepted()
+    if told:
+        observe(guest, *told)
+    guest.send(number, linklib.CLOSE, {"exit_code": code, "observed": guest.told(told)})
+    assert stream.closed(10)["exit_code"] == code
+
+
+def test_exits_that_the_agent_and_the_observer_tell_differently_are_told(hostile):
+    hostile.boot()
+    hostile.starting.closed()
+    beat = {"e": "beat"}
+
+    def run(pid, code, observed):
+        begin = {"e": "exec", "pid": pid, "argv": ["true"]}
+        play_exec(hostile, f"e{pid}", pid, code, begin, *([{"e": "exit", "pid": pid, "code": observed}] if observed is not None else []))
+
+    run(7, 3, 3)
+    play_exec(hostile, "e8", 8, 0)  # its start was not seen: nothing can be concluded from its end
+    run(9, 0, 137)
+    run(10, 0, None)
+    run(11, 5, None)
+    observe(hostile, beat, beat, {"e": "exit", "pid": 11, "code": 5}, beat)  # late, and the same
+    run(12, 0, None)
+    observe(hostile, {"e": "gap", "reason": "ring_full", "lost": {"exit": 1}}, beat, beat, beat)  # lost, and said so
+    product.wait_for("both are told", lambda: len(of_type(hostile.warden.record(), "gap", reason="mismatch")) >= 2, 10)
+    observe(hostile, beat, beat, beat, {"e": "exec", "pid": 99, "argv": ["the end"]})
+    product.wait_for("all is taken", lambda: [e for e in hostile.warden.record() if e["data"].get("pid") == 99], 10)
+    told = [e["data"] for e in of_type(hostile.warden.record(), "gap", reason="mismatch")]
+    assert [(d["fact"], d["seen_by"], d["exec_id"], d["exit_code"], d["observed"]) for d in told] == [
+        ("exit", "agent", "e9", 0, 137), ("exit", "agent", "e10", 0, None)]
 
 
 def test_results_of_the_guest_carry_only_known_members(hostile):

@@ -298,6 +298,105 @@ static void test_a_flood_of_words_forgets_the_oldest_and_stays_in_its_bounds(voi
     assert_int_equal(uv_loop_close(&loop), 0);
 }
 
+struct heard {
+    unsigned n;
+    struct cg_egress_lone last;
+};
+
+static void hear(void *ctx, const struct cg_egress_lone *l)
+{
+    struct heard *h = ctx;
+    h->n++;
+    h->last = *l;
+}
+
+static void serve_nothing(void *ctx, int fd, const struct cg_egress_peer *peer)
+{
+    (void)ctx;
+    (void)fd;
+    (void)peer;
+}
+
+/* Everything that is alone now. */
+static struct heard check_all(struct cg_egress *g)
+{
+    struct heard h = {.n = 0};
+    cg_egress_check(g, INT64_MAX, hear, &h);
+    return h;
+}
+
+static struct cg_egress *checked_egress(uv_loop_t *loop)
+{
+    static const struct cg_egress_policy policy = {.mode = CG_EGRESS_FULL};
+    static const struct cg_egress_service gateway = {"gateway", 0xac1e0101, 80, serve_nothing,
+                                                     NULL};
+    struct cg_egress *g = bare_egress(loop, &policy);
+    cg_egress_add_service(g, &gateway);
+    return g;
+}
+
+static void test_what_one_side_tells_alone_is_told_once_and_nothing_else(void **state)
+{
+    (void)state;
+    struct cg_egress_process p = {
+        .sport = 4000, .port = 443, .address = 0x08010101, .pid = 7, .comm = "curl", .made = true};
+    uv_loop_t loop;
+    struct cg_egress *g = checked_egress(&loop);
+    struct heard h;
+    egress_owner_flow(g, false, 4000, 0x08010101, 443, 1);
+    assert_int_equal(cg_egress_process(g, &p), 1);
+    egress_owner_flow(g, true, 4000, 0, 53, 1); /* lookups are often made without connect(2) */
+    assert_int_equal(check_all(g).n, 0);
+
+    egress_owner_flow(g, false, 4001, 0x08010101, 443, 2);
+    cg_egress_check(g, 1, hear, &(struct heard){.n = 0}); /* not due yet */
+    h = check_all(g);
+    assert_int_equal(h.n, 1);
+    assert_true(h.last.host && h.last.conn == 2 && h.last.fact == CG_EGRESS_CONNECTION);
+    assert_int_equal(check_all(g).n, 0);
+    egress_owner_flow(g, false, 4002, 0xac1e0101, 80, 3);
+    h = check_all(g);
+    assert_true(h.n == 1 && h.last.host && h.last.fact == CG_EGRESS_SERVICE_CALL);
+
+    p.sport = 4003;
+    assert_int_equal(cg_egress_process(g, &p), 0);
+    h = check_all(g);
+    assert_true(h.n == 1 && !h.last.host && h.last.pid == 7 && h.last.address == 0x08010101);
+    cg_egress_destroy(g);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    assert_int_equal(uv_loop_close(&loop), 0);
+}
+
+static void test_what_nobody_can_know_is_no_difference(void **state)
+{
+    (void)state;
+    static const struct cg_egress_process quiet[] = {
+        {.sport = 1, .port = 443, .address = 0x08010101, .comm = "gave-up"},
+        {.sport = 2, .port = 8080, .address = 0x7f000001, .comm = "itself", .made = true},
+        {.sport = 3, .port = 5432, .address = 0xac110002, .comm = "container", .made = true},
+        {.sport = 4, .port = 53, .address = 0x08080808, .comm = "resolver", .made = true},
+    };
+    struct cg_egress_process nat = {
+        .sport = 5, .port = 443, .address = 0x08020202, .comm = "docker", .made = true};
+    uv_loop_t loop;
+    struct cg_egress *g = checked_egress(&loop);
+    for (size_t i = 0; i < CG_COUNT(quiet); i++)
+        assert_int_equal(cg_egress_process(g, &quiet[i]), 0);
+    assert_int_equal(check_all(g).n, 0);
+    assert_int_equal(cg_egress_process(g, &nat), 0); /* its port is another one outside */
+    egress_owner_flow(g, false, 6, 0x08020202, 443, 1);
+    assert_int_equal(check_all(g).n, 0);
+    egress_owner_flow(g, false, 7, 0x08020202, 443, 2);
+    cg_egress_forgive(g);
+    assert_int_equal(check_all(g).n, 0);
+    for (uint16_t i = 0; i < CG_EGRESS_OWNERS + 1; i++) /* some have lost their other half */
+        egress_owner_flow(g, false, i, 0x08030303, 443, 10u + i);
+    assert_int_equal(check_all(g).n, 0);
+    cg_egress_destroy(g);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    assert_int_equal(uv_loop_close(&loop), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -312,6 +411,8 @@ int main(void)
         cmocka_unit_test(test_a_process_and_its_connection_meet_whichever_comes_first),
         cmocka_unit_test(test_a_flood_of_words_forgets_the_oldest_and_stays_in_its_bounds),
         cmocka_unit_test(test_strange_bytes_in_names_are_told_as_numbers),
+        cmocka_unit_test(test_what_one_side_tells_alone_is_told_once_and_nothing_else),
+        cmocka_unit_test(test_what_nobody_can_know_is_no_difference),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -37,14 +37,19 @@ static __always_inline void connected(enum cg_obs_hook hook, struct socket *sock
         s->rec.num[0] = __builtin_bswap16(in.port);
     }
     s->rec.num[0] |= (__u64)BPF_CORE_READ(sock, sk, __sk_common.skc_num) << 16;
-    s->rec.num[1] = ret < 0 && ret != -CG_EINPROGRESS ? -ret : 0;
+    if (ret == -CG_EINPROGRESS)
+        s->rec.flags |= CG_OBS_F_PENDING;
+    else if (ret < 0)
+        s->rec.num[1] = -ret;
     s->rec.num[2] = BPF_CORE_READ(sock, sk, sk_protocol);
     s->rec.num[3] = family;
     cg_send(s);
 }
 
-SEC("fexit/inet_stream_connect")
-int BPF_PROG(on_connect_stream, struct socket *sock, struct sockaddr *to, int n, int flags, int ret)
+/* Below inet_stream_connect, where TCP fast open comes by too. */
+SEC("fexit/__inet_stream_connect")
+int BPF_PROG(on_connect_stream, struct socket *sock, struct sockaddr *to, int n, int flags,
+             int is_sendmsg, int ret)
 {
     connected(CG_HOOK_CONNECT_STREAM, sock, to, ret);
     return 0;

@@ -52,16 +52,15 @@ static bool held(const struct fetch *f, uint64_t offset, struct cg_slice *text)
     return true;
 }
 
-/* False with e untouched when there is no such line any more: the record is not what was indexed.
- */
-static bool fetch_line(struct fetch *f, uint64_t seq, uint64_t offset, struct cg_record_line *line,
+/* The bytes of the line. False with e untouched when there is no such line any more: the record is
+ * not what was indexed. */
+static bool fetch_line(struct fetch *f, uint64_t seq, uint64_t offset, struct cg_slice *text,
                        struct cg_err *e)
 {
-    struct cg_slice text;
     const struct cg_index_segment *s = cg_index_segment(f->ix, seq);
     if (!s || !open_span(f, s->number, e))
         return false;
-    if (!held(f, offset, &text)) {
+    if (!held(f, offset, text)) {
         bool next = f->n > 0 && offset >= f->at && offset <= f->at + f->n;
         f->want = next ? CG_MIN(2 * f->want, (size_t)WINDOW) : (size_t)NEAR;
         do {
@@ -70,12 +69,12 @@ static bool fetch_line(struct fetch *f, uint64_t seq, uint64_t offset, struct cg
             f->n = n > 0 ? (size_t)n : 0;
             /* a place in a packed segment costs its whole frame */
             f->spent += cg_span_packed(f->span) && !next ? (uint64_t)CG_SPAN_FRAME : f->n;
-        } while (!held(f, offset, &text) && f->n == f->want && f->want < WINDOW &&
+        } while (!held(f, offset, text) && f->n == f->want && f->want < WINDOW &&
                  (f->want = CG_MIN(8 * f->want, (size_t)WINDOW)) > 0);
-        if (!held(f, offset, &text))
+        if (!held(f, offset, text))
             return false;
     }
-    return cg_record_line_parse(text, line) && line->seq == seq;
+    return true;
 }
 
 /* --- text --- */
@@ -88,20 +87,53 @@ static char lower(char c)
     return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
 }
 
+/* The other character that is the same to a search; itself: there is none. */
+static char other_form(char c)
+{
+    if (lower(c) == ' ')
+        return c == ' ' ? '_' : ' ';
+    bool letter = lower(c) >= 'a' && lower(c) <= 'z';
+    return !letter ? c : c == lower(c) ? (char)(c - 32) : lower(c);
+}
+
+static bool same(const char *a, const char *b, size_t n)
+{
+    size_t k = 0;
+    while (k < n && lower(a[k]) == lower(b[k]))
+        k++;
+    return k == n;
+}
+
+/* The first place of c at or behind `from` and before `end`; `end`: none. */
+static const char *next_of(const char *from, const char *end, char c)
+{
+    const char *p = from < end ? memchr(from, c, (size_t)(end - from)) : NULL;
+    return p ? p : end;
+}
+
+/* Without regard to case. Looks from one character of the text to the next, by preference one that
+ * is no letter, since it is rarer and has one form. */
 static bool contains(struct cg_slice in, struct cg_slice text)
 {
-    const char small = lower(text.p[0]);
-    const char large = small >= 'a' && small <= 'z' ? (char)(small - 32)
-                       : small == ' '               ? '_'
-                                                    : small;
-    for (size_t i = 0; i + text.n <= in.n; i++) {
-        if (in.p[i] != small && in.p[i] != large)
-            continue;
-        size_t k = 1;
-        while (k < text.n && lower(in.p[i + k]) == lower(text.p[k]))
-            k++;
-        if (k == text.n)
+    size_t pivot = 0;
+    while (pivot < text.n && other_form(text.p[pivot]) != text.p[pivot])
+        pivot++;
+    pivot = pivot < text.n ? pivot : 0;
+    if (in.n < text.n)
+        return false;
+    const char c = lower(text.p[pivot]);
+    const char other = other_form(c);
+    const char *end = in.p + (in.n - text.n) + pivot + 1;
+    const char *a = next_of(in.p + pivot, end, c);
+    const char *b = other == c ? end : next_of(in.p + pivot, end, other);
+    while (a < end || b < end) {
+        const char *at = CG_MIN(a, b);
+        if (same(at - pivot, text.p, text.n))
             return true;
+        if (at == a)
+            a = next_of(a + 1, end, c);
+        else
+            b = next_of(b + 1, end, other);
     }
     return false;
 }
@@ -123,7 +155,7 @@ static bool in_value(const struct cg_json *v, struct cg_slice text)
 
 /* Most lines are passed over without parsing them. A blank may be what joins two arguments, and
  * what is escaped looks otherwise: the longest run of plain characters must be there as it is. */
-static bool may_have(struct cg_slice data, struct cg_slice text)
+static struct cg_slice longest_run(struct cg_slice text)
 {
     struct cg_slice longest = {text.p, 0};
     for (size_t at = 0; at < text.n;) {
@@ -135,7 +167,7 @@ static bool may_have(struct cg_slice data, struct cg_slice text)
             longest = (struct cg_slice){text.p + at, n};
         at += n + 1;
     }
-    return longest.n == 0 || contains(data, longest);
+    return longest;
 }
 
 /* What people look for: commands, programs, paths, names. Arguments are one text, with blanks. */
@@ -145,8 +177,6 @@ static bool has_text(const struct cg_record_line *line, struct cg_slice text)
         "argv",   "shell",   "exe",     "cwd",    "path", "to",        "name", "comm",
         "model",  "tool",    "event",   "text",   "code", "rule",      "what", "reason",
         "status", "verdict", "address", "secret", "op",   "agent_type"};
-    if (!may_have(line->data, text))
-        return false;
     CG_OWN(cg_drop_json) struct cg_json *o = cg_json_parse(line->data, NULL, NULL);
     for (size_t i = 0; i < CG_COUNT(members); i++) {
         const struct cg_json *v = cg_json_get(o, members[i]);
@@ -181,6 +211,7 @@ struct page {
     struct fetch *f;
     cg_query_line *each;
     void *ctx;
+    struct cg_slice run; /* of the text: what every line that has it must hold as it is */
     unsigned given;
     uint64_t first;  /* the first one given */
     bool full, over; /* enough; nothing later fits */
@@ -190,12 +221,16 @@ static bool take_line(struct page *p, uint64_t seq, const struct cg_index_entry 
                       struct cg_err *e)
 {
     struct cg_record_line line;
+    struct cg_slice text;
     const struct cg_query *q = p->q;
-    if (!fetch_line(p->f, seq, entry->offset, &line, e))
+    if (!fetch_line(p->f, seq, entry->offset, &text, e))
         return e->code == CG_OK; /* a line that is gone is no reason to tell nothing */
+    bool dull = p->run.n > 0 && !contains(text, p->run);
+    if ((dull && q->to == 0) || !cg_record_line_parse(text, &line) || line.seq != seq)
+        return true;
     int64_t moment = q->wall && (q->from || q->to) ? cg_tally_wall(&line) : line.t;
     p->over = q->to > 0 && moment > q->to;
-    if (p->over || moment < q->from || (q->text.n > 0 && !has_text(&line, q->text)))
+    if (dull || p->over || moment < q->from || (q->text.n > 0 && !has_text(&line, q->text)))
         return true;
     if (p->given++ == 0)
         p->first = seq;
@@ -249,7 +284,7 @@ bool cg_query_run(const struct cg_index *ix, int record_dir, const struct cg_que
 {
     CG_OWN(cg_drop_free) struct cg_index_entry *entries = cg_alloc_array(ENTRIES, sizeof *entries);
     CG_OWN(cg_drop_free) struct fetch *f = cg_alloc(sizeof *f);
-    struct page p = {.q = q, .f = f, .each = each, .ctx = ctx};
+    struct page p = {.q = q, .f = f, .each = each, .ctx = ctx, .run = longest_run(q->text)};
     const uint64_t end_seq = q->before > 0 ? CG_MIN(q->before, ix->count + 1) : ix->count + 1;
     uint64_t first = q->from > 0 ? cg_index_at(ix, q->from, q->wall) : 1;
     uint64_t scanned = 0;

@@ -10,13 +10,13 @@
 
 enum {
     /* Lines that are not bulk are taken beyond the backlog's maximum up to this many times it. */
-    HARD_FACTOR = 8,
+    HARD_FACTOR = 4,
     KEEP_BUFFER = 256 * 1024, /* a buffer that grew beyond this is given back after its flush */
 };
 
 #define DEFAULT_QUOTA (UINT64_C(1) << 30)
 #define DEFAULT_SEGMENT (UINT64_C(64) << 20)
-#define DEFAULT_BACKLOG ((size_t)512 << 10)
+#define DEFAULT_BACKLOG ((size_t)2 << 20)
 #define QUOTA_GAP_NS (INT64_C(10) * 1000000000)
 #define DISK_RETRY_NS (INT64_C(1) * 1000000000)
 

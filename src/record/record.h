@@ -20,7 +20,7 @@ struct cg_record_options {
     const char *sandbox;    /* its id; must be the record's if that exists */
     uint64_t quota_bytes;   /* 0: 1 GiB */
     uint64_t segment_bytes; /* a segment ends when it has passed this; 0: 64 MiB */
-    size_t backlog_bytes;   /* bulk lines wait in memory up to here; 0: 512 KiB */
+    size_t backlog_bytes;   /* bulk lines wait in memory up to here; 0: 2 MiB */
     struct cg_blobs_options blobs;
 };
 

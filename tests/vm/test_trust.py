@@ -119,3 +119,32 @@ def test_a_sandbox_that_fails_alerts(server):
     product.wait_for("it is told", lambda: ("sandbox_error", "critical") in alerts(server, s), 60, 0.3)
     assert "observer.attacked" in rules_of(s)
     s.destroy()
+
+
+def test_a_budget_that_is_used_up_and_a_sandbox_that_idles_alert(server):
+    s = server.create(memory_mb=256, disk_gb=1, budget=0.0001, budget_action="pause")
+    sleeper = server.create(memory_mb=256, disk_gb=1, timeout=2)
+    sleeper.run("true")
+    product.wait_for("all of the budget is told", lambda: ("budget_exceeded", "critical") in alerts(server, s), 120, 0.3)
+    told = [a for a in server.api("GET", "/v1/alerts?limit=100")["alerts"] if a["sandbox_id"] == s.id]
+    assert len({a["id"] for a in told}) == len(told) <= 3, "each step once"
+    assert max(float(a["meta"]["percent"]) for a in told) >= 95
+    product.wait_for("sleep is told", lambda: ("idle_timeout", "info") in alerts(server, sleeper), 60, 0.3)
+    assert sleeper.get()["status"] == "paused"
+    for box in (s, sleeper):
+        box.destroy()
+
+
+def test_a_command_that_does_nothing_alerts_and_one_that_works_does_not(server):
+    rule = next(r for r in server.api("GET", "/v1/alerts/rules") if r["type"] == "agent_stuck")
+    server.api("PUT", f"/v1/alerts/rules/{rule['id']}", {"config": {"idle_minutes": 0.2}})
+    works = server.create(memory_mb=256, disk_gb=1)
+    hangs = server.create(memory_mb=256, disk_gb=1)
+    works.exec("while :; do date > tick; sleep 0.5; done", detach=True)
+    hangs.exec("sleep 100000", detach=True)
+    raised = product.wait_for("it is told", lambda: alerts(server, hangs), 60, 0.3)
+    assert list(raised) == [("agent_stuck", "warning")] and raised["agent_stuck", "warning"]["rule_id"] == rule["id"]
+    assert not alerts(server, works)
+    for box in (works, hangs):
+        box.destroy()
+    server.api("PUT", f"/v1/alerts/rules/{rule['id']}", {"config": {"idle_minutes": 0}})

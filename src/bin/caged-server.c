@@ -13,6 +13,7 @@
 #include "core/accounts.h"
 #include "core/alerts.h"
 #include "core/audit.h"
+#include "core/gc.h"
 #include "core/host.h"
 #include "core/providers.h"
 #include "core/scores.h"
@@ -119,6 +120,7 @@ static bool serve(struct server *s, struct cg_err *e)
         !cg_adopt_all(&s->core, e) || !cg_usage_start(&s->core, e) ||
         !cg_audit_start(&s->core, e) || !cg_api_start(&s->api, &s->core, s->host.listen, e))
         return false;
+    cg_gc_start(&s->core);
     cg_providers_scripted(&s->core, s->host.port);
     if (s->host.probe >= 0)
         cg_core_await_probe(&s->core, s->host.probe);
@@ -132,6 +134,7 @@ static bool serve(struct server *s, struct cg_err *e)
     uv_timer_stop(&s->finish); /* the loop turns again until the audit log is written */
     uv_timer_stop(&s->housekeeping);
     cg_api_finish(&s->api);
+    cg_gc_stop(&s->core);
     cg_alerts_finish(&s->core);
     cg_usage_stop(&s->core);
     cg_audit_stop(&s->core);

@@ -7,14 +7,14 @@
 int verb_gc(int argc, char **argv)
 {
     bool dry = false, json = false;
-    char *words[1];
+    char *words[2];
     int n = 0;
     struct cli c = {0};
     struct cg_err e = CG_ERR_INIT;
     const struct cli_flag flags[] = {{"--dry-run", false, NULL, &dry, NULL},
                                      {"--json", false, NULL, &json, NULL},
                                      {NULL, false, NULL, NULL, NULL}};
-    if (argc > 2 || !cli_flags(argc, argv, flags, words, &n, false, &e) || n > 0)
+    if (argc > 3 || !cli_flags(argc, argv, flags, words, &n, false, &e) || n > 0)
         return cli_usage("gc takes --dry-run and --json, nothing else");
     const char *body = dry ? "{\"dry_run\":true}" : "{\"dry_run\":false}";
     CG_OWN(cg_drop_json) struct cg_json *r = NULL;

@@ -83,6 +83,14 @@ static bool look_at(struct look *l, const char *what, struct cg_err *e)
     struct stat st;
     if (cg_id_valid(what, "cage") && (record = find_record(l->state_dir, what)) != NULL)
         know(l, what);
+    CG_OWN(cg_drop_free) char *seal = cg_format("%s/seals/%s.seal", l->state_dir, what);
+    if (!record && cg_id_valid(what, "cage") && cg_fs_exists(seal))
+        return cg_fail(
+            e, CG_NOT_FOUND,
+            "the record of %s is not kept any more: the operator's retention removed it, "
+            "and the audit log says when (caged audit). A copy that was exported "
+            "verifies as before",
+            what);
     fd = open(record ? record : what, O_RDONLY | O_CLOEXEC);
     if (fd < 0 || fstat(fd, &st) != 0)
         return cg_fail_sys(e, "%s is neither a record of this machine nor a file that can be read",

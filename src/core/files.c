@@ -99,7 +99,7 @@ static bool write_config(struct cg_creation *n, const struct cg_image *image, co
     cg_creation_write_vm(n, &w);
     cg_jsonw_key(&w, "record");
     cg_jsonw_obj(&w);
-    cg_jsonw_kuint(&w, "quota_bytes", sb->core->options.record_quota_bytes);
+    cg_jsonw_kuint(&w, "quota_bytes", (uint64_t)sb->core->options.record_quota_mb << 20);
     cg_jsonw_obj_end(&w);
     cg_jsonw_obj_end(&w);
     if (b.full)

@@ -52,14 +52,16 @@ struct cg_options {
     unsigned nnotify_allow;
     char *smtp_url, *smtp_user, *smtp_password, *mail_from; /* NULL: no mail; no user */
     uint32_t retry_s, alert_interval_s;                     /* 0: 5 and 60 */
-    char *trust_rules;           /* the operator's, laid over those that are installed, or NULL */
-    char *trust_text;            /* what stands in it */
-    char *prices_file;           /* NULL: the one that is installed */
-    char *registries;            /* of this machine, a JSON array of rules, or NULL */
-    char *ca_pem;                /* certificates trusted beside this machine's, or NULL */
-    char *guest_ca;              /* network.guest_ca, or NULL */
-    char *guest_ca_pem;          /* what guests trust beside their distribution's, or NULL */
-    uint64_t record_quota_bytes; /* 0: the record's default */
+    char *trust_rules;         /* the operator's, laid over those that are installed, or NULL */
+    char *trust_text;          /* what stands in it */
+    char *prices_file;         /* NULL: the one that is installed */
+    char *registries;          /* of this machine, a JSON array of rules, or NULL */
+    char *ca_pem;              /* certificates trusted beside this machine's, or NULL */
+    char *guest_ca;            /* network.guest_ca, or NULL */
+    char *guest_ca_pem;        /* what guests trust beside their distribution's, or NULL */
+    uint32_t record_quota_mb;  /* of one sandbox; 0: the default */
+    uint32_t record_keep_days; /* of one that has ended; 0: for ever */
+    uint32_t record_keep_mb;   /* all that have ended together; 0: no limit */
 };
 
 /* argv of caged-server. CG_INVALID names the flag or the line of the file. */

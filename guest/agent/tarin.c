@@ -9,19 +9,19 @@
 #include <unistd.h>
 
 #include "base/fs.h"
+#include "base/tarhead.h"
 #include "guest/agent/agent.h"
 #include "guest/agent/resolve.h"
-#include "guest/agent/tarhead.h"
 
 struct tar_in {
     struct task task;
     struct user user;
     int root;
-    unsigned char block[TAR_BLOCK];
+    unsigned char block[CG_TAR_BLOCK];
     size_t block_n;
-    struct tar_entry entry;
-    struct cg_buf meta;    /* of an extension header */
-    struct tar_entry next; /* what extensions said of the entry that follows */
+    struct cg_tar_entry entry;
+    struct cg_buf meta;       /* of an extension header */
+    struct cg_tar_entry next; /* what extensions said of the entry that follows */
     bool has_path, has_link, has_size;
     int fd;       /* the file being written, or -1 */
     int64_t left; /* bytes of the entry's content still to come */
@@ -105,7 +105,7 @@ static bool make_entry(struct tar_in *t, struct cg_err *e)
 static bool begin_entry(struct tar_in *t, struct cg_err *e)
 {
     bool zero = false;
-    if (!tar_parse(t->block, &t->entry, &zero, e))
+    if (!cg_tar_parse(t->block, &t->entry, &zero, e))
         return false;
     if (zero) {
         t->ended = true;
@@ -113,15 +113,15 @@ static bool begin_entry(struct tar_in *t, struct cg_err *e)
     }
     bool extension = strchr("xgLK", t->entry.type) != NULL;
     if (extension) {
-        if (t->entry.size > TAR_META_MAX)
+        if (t->entry.size > CG_TAR_META_MAX)
             return cg_fail(e, CG_TOO_LARGE, "an extension header of %lld bytes",
                            (long long)t->entry.size);
         cg_buf_clear(&t->meta);
     } else {
         if (t->has_path)
-            cg_strlcpy(t->entry.path, TAR_PATH, t->next.path);
+            cg_strlcpy(t->entry.path, CG_TAR_PATH, t->next.path);
         if (t->has_link)
-            cg_strlcpy(t->entry.link, TAR_PATH, t->next.link);
+            cg_strlcpy(t->entry.link, CG_TAR_PATH, t->next.link);
         if (t->has_size)
             t->entry.size = t->next.size;
         t->has_path = t->has_link = t->has_size = false;
@@ -135,7 +135,7 @@ static bool begin_entry(struct tar_in *t, struct cg_err *e)
             t->entry.size = 0;
     }
     t->left = t->entry.size;
-    t->padding = (size_t)((TAR_BLOCK - t->left % TAR_BLOCK) % TAR_BLOCK);
+    t->padding = (size_t)((CG_TAR_BLOCK - t->left % CG_TAR_BLOCK) % CG_TAR_BLOCK);
     return true;
 }
 
@@ -144,12 +144,12 @@ static bool end_entry(struct tar_in *t, struct cg_err *e)
     struct cg_slice meta = cg_buf_slice(&t->meta);
     switch (t->entry.type) {
     case 'x':
-        return tar_apply_pax(meta, &t->next, &t->has_path, &t->has_link, &t->has_size, e);
+        return cg_tar_apply_pax(meta, &t->next, &t->has_path, &t->has_link, &t->has_size, e);
     case 'L':
-        t->has_path = cg_strlcpy(t->next.path, TAR_PATH, cg_buf_cstr(&t->meta));
+        t->has_path = cg_strlcpy(t->next.path, CG_TAR_PATH, cg_buf_cstr(&t->meta));
         return t->has_path || cg_fail(e, CG_PROTOCOL, "a name in the archive is too long");
     case 'K':
-        t->has_link = cg_strlcpy(t->next.link, TAR_PATH, cg_buf_cstr(&t->meta));
+        t->has_link = cg_strlcpy(t->next.link, CG_TAR_PATH, cg_buf_cstr(&t->meta));
         return t->has_link || cg_fail(e, CG_PROTOCOL, "a name in the archive is too long");
     default:
         break;
@@ -198,12 +198,12 @@ static bool eat(struct tar_in *t, struct cg_slice b, struct cg_err *e)
         b.n -= skip;
         if (b.n == 0)
             break;
-        size_t take = CG_MIN(b.n, TAR_BLOCK - t->block_n);
+        size_t take = CG_MIN(b.n, CG_TAR_BLOCK - t->block_n);
         memcpy(t->block + t->block_n, b.p, take);
         t->block_n += take;
         b.p += take;
         b.n -= take;
-        if (t->block_n < TAR_BLOCK)
+        if (t->block_n < CG_TAR_BLOCK)
             break;
         t->block_n = 0;
         if (!begin_entry(t, e))
@@ -219,8 +219,8 @@ static void open_tar_in(struct task *task, const struct cg_json *request)
     static const char *const members[] = {"path", "user", NULL};
     struct tar_in *t = (struct tar_in *)task;
     t->root = t->fd = -1;
-    cg_buf_init(&t->meta, TAR_META_MAX);
-    char path[TAR_PATH];
+    cg_buf_init(&t->meta, CG_TAR_META_MAX);
+    char path[CG_TAR_PATH];
     struct cg_err e = CG_ERR_INIT;
     bool ok = request_check(request, members, &e) &&
               request_path(request, "path", path, sizeof path, &e) &&

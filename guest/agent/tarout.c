@@ -8,9 +8,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/tarhead.h"
 #include "guest/agent/agent.h"
 #include "guest/agent/resolve.h"
-#include "guest/agent/tarhead.h"
 
 enum { DEPTH = 64, OUT_BYTES = 128 * 1024, FILE_CHUNK = 32 * 1024 };
 
@@ -24,9 +24,9 @@ struct tar_out {
     struct user user;
     struct outbox out;
     struct level levels[DEPTH];
-    int depth;           /* folders open */
-    char path[TAR_PATH]; /* of the current entry inside the archive */
-    int fd;              /* the file being sent */
+    int depth;              /* folders open */
+    char path[CG_TAR_PATH]; /* of the current entry inside the archive */
+    int fd;                 /* the file being sent */
     int64_t left;
     size_t padding;
     bool trailer;
@@ -34,9 +34,9 @@ struct tar_out {
     uint64_t skipped; /* not readable, or neither file, folder nor link */
 };
 
-static void fill_entry(struct tar_out *t, const struct stat *st, struct tar_entry *e)
+static void fill_entry(struct tar_out *t, const struct stat *st, struct cg_tar_entry *e)
 {
-    *e = (struct tar_entry){.mode = st->st_mode & 07777, .mtime_s = st->st_mtim.tv_sec};
+    *e = (struct cg_tar_entry){.mode = st->st_mode & 07777, .mtime_s = st->st_mtim.tv_sec};
     /* t->path leaves room for the slash */
     size_t n = strnlen(t->path, sizeof e->path - 2);
     memcpy(e->path, t->path, n);
@@ -62,7 +62,7 @@ static bool push_folder(struct tar_out *t, int parent, const char *name)
 static void add(struct tar_out *t, int parent, const char *name)
 {
     struct stat st;
-    struct tar_entry e;
+    struct cg_tar_entry e;
     if (fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
         return;
     fill_entry(t, &st, &e);
@@ -75,13 +75,13 @@ static void add(struct tar_out *t, int parent, const char *name)
     } else if (ok) {
         ok = readlinkat(parent, name, e.link, sizeof e.link - 1) > 0;
     }
-    if (!ok || (t->path[0] && !tar_write(&t->out.text, &e))) {
+    if (!ok || (t->path[0] && !cg_tar_write(&t->out.text, &e))) {
         t->skipped++;
         return;
     }
     t->entries++;
     t->left = e.size;
-    t->padding = (size_t)((TAR_BLOCK - e.size % TAR_BLOCK) % TAR_BLOCK);
+    t->padding = (size_t)((CG_TAR_BLOCK - e.size % CG_TAR_BLOCK) % CG_TAR_BLOCK);
     if (t->left == 0)
         cg_drop_fd(&t->fd);
 }
@@ -111,7 +111,7 @@ static void file_bytes(struct tar_out *t)
 {
     static const char zeros[FILE_CHUNK];
     size_t want = (size_t)CG_MIN(t->left, (int64_t)FILE_CHUNK);
-    char *room = cg_buf_room(&t->out.text, want + TAR_BLOCK);
+    char *room = cg_buf_room(&t->out.text, want + CG_TAR_BLOCK);
     CG_ASSERT(room);
     ssize_t n = read(t->fd, room, want);
     if (n > 0) {
@@ -147,7 +147,7 @@ static void tar_out_go_on(struct task *task)
         }
         user_leave();
         if (t->fd < 0 && t->depth == 0) {
-            static const char end[2 * TAR_BLOCK];
+            static const char end[2 * CG_TAR_BLOCK];
             cg_buf_add(&t->out.text, end, sizeof end);
             t->trailer = true;
         }
@@ -160,7 +160,7 @@ static void open_tar_out(struct task *task, const struct cg_json *request)
     struct tar_out *t = (struct tar_out *)task;
     t->fd = -1;
     cg_buf_init(&t->out.text, OUT_BYTES);
-    char path[TAR_PATH];
+    char path[CG_TAR_PATH];
     struct stat st;
     struct cg_err e = CG_ERR_INIT;
     bool ok = request_check(request, members, &e) &&

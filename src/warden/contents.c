@@ -122,12 +122,22 @@ void contents_destroy(struct contents *c)
 
 /* --- what waits --- */
 
+bool contents_takes(const char *path)
+{
+    return cg_has_prefix(path, workspace) && !left_out(path + sizeof workspace - 1);
+}
+
+void contents_untold(struct contents *c, uint64_t files)
+{
+    c->dropped += files;
+}
+
 void contents_note(struct contents *c, const char *op, const char *path, const char *to,
                    const char *session)
 {
     /* what is moved over another is how editors and tools write */
     const char *name = cg_streq(op, "write") ? path : cg_streq(op, "rename") ? to : NULL;
-    if (!name || !cg_has_prefix(name, workspace) || left_out(name + sizeof workspace - 1))
+    if (!name || !contents_takes(name))
         return;
     int64_t now = cg_mono_ns();
     struct pending *p = cg_map_get(&c->by_path, name);

@@ -17,6 +17,10 @@ void contents_destroy(struct contents *c); /* after the guest's streams have end
 /* A file operation is recorded: `op` as in the record, `session` the line's or "". */
 void contents_note(struct contents *c, const char *op, const char *path, const char *to,
                    const char *session);
+/* Whether a file of that name is ever read back. */
+bool contents_takes(const char *path);
+/* So many files were written, and will not be read back. */
+void contents_untold(struct contents *c, uint64_t files);
 void contents_tick(struct contents *c, int64_t now);
 bool contents_want_tick(const struct contents *c);
 void contents_close(struct contents *c); /* what waits is not read any more */

@@ -38,6 +38,7 @@ static void pass_free(struct pass *p)
     if (p->next)
         p->next->prev = p->prev;
     term_destroy(p->term);
+    unpacked_destroy(p->unpacked);
     cg_buf_finish(&p->result);
     free(p->path);
     free(p->to);
@@ -218,6 +219,8 @@ static void on_server_data(struct up *u, unsigned channel, struct cg_slice data)
         term_add(p->term, TERM_IN, data, cg_mono_ns());
         warden_want_tick(p->w);
     }
+    if (p->unpacked)
+        unpacked_feed(p->unpacked, data);
     if (p->down.s) {
         size_t n = cg_link_send(p->down.s, channel, data.p, data.n);
         (void)n;
@@ -324,6 +327,8 @@ bool pass_open(struct warden *w, struct conn *c, struct cg_link_stream *s, const
         drop_pass(p, e.code, e.text);
     } else {
         pass_record_start(p, request);
+        if (cg_streq(name, "tar.in") && p->path)
+            p->unpacked = unpacked_create(p->path);
     }
     return true;
 }

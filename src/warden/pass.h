@@ -4,6 +4,7 @@
 
 #include "warden/kinds.h"
 #include "warden/term.h"
+#include "warden/unpacked.h"
 #include "warden/up.h"
 
 enum { PASS_EXEC_ID = 64, PASS_SESSION = 48, PASS_ORIGIN = 16, PASS_USER = 32 };
@@ -26,15 +27,16 @@ struct pass {
     bool detach;
     bool recorded; /* something was written: the answer waits for it */
     bool cancelled;
-    bool closed;        /* the guest has answered; `result` is what the server gets */
-    bool failed;        /* with an error */
-    struct term *term;  /* of a PTY */
-    uint64_t bytes[3];  /* by channel */
-    size_t owed_guest;  /* taken from the guest, credit not given back yet */
-    size_t owed_server; /* the same towards the server */
-    int64_t pid;        /* of the command in the guest; 0: not known */
-    bool seen_start;    /* the observer told of it */
-    bool seen_exit;     /* and of its end: */
+    bool closed;               /* the guest has answered; `result` is what the server gets */
+    bool failed;               /* with an error */
+    struct term *term;         /* of a PTY */
+    struct unpacked *unpacked; /* of an archive into /workspace; NULL: none */
+    uint64_t bytes[3];         /* by channel */
+    size_t owed_guest;         /* taken from the guest, credit not given back yet */
+    size_t owed_server;        /* the same towards the server */
+    int64_t pid;               /* of the command in the guest; 0: not known */
+    bool seen_start;           /* the observer told of it */
+    bool seen_exit;            /* and of its end: */
     int64_t seen_code;
     uint64_t need_observed;
     int64_t late_at; /* waiting for observed lines until then; 0: not waiting */

@@ -325,6 +325,8 @@ static uint64_t record_file(struct pass *p)
         put_result(p, j);
     else
         contents_note(p->w->contents, p->kind->op, p->path, p->to, p->session);
+    if (p->unpacked) /* also of one that failed in the middle */
+        unpacked_tell(p->unpacked, p->w->contents, p->session);
     return cg_record_end(p->w->record);
 }
 

@@ -1,7 +1,9 @@
 """What files held: the workspace at any sequence number, differences between two, while the sandbox lives and
 after its end. One sandbox, whose writes are made in order."""
 
+import io
 import subprocess
+import tarfile
 
 import pytest
 
@@ -87,6 +89,29 @@ def check_the_story(story, tmp_path):
 
 def test_the_workspace_is_shown_as_it_stood_at_any_number(story, tmp_path):
     check_the_story(story, tmp_path)
+
+
+def test_what_came_in_an_archive_is_known_too(story):
+    server, box, _ = story
+    long_name = "a-folder-with-a-long-name/" * 6 + "deep.txt"  # over what a plain header holds
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for name, text in (("one.txt", b"first\n"), (long_name, b"deep\n"), ("two.bin", b"\0\1"), ("node_modules/x.js", b"x"), ("last.txt", b"")):
+            head = tarfile.TarInfo("./" + name)
+            head.size = len(text)
+            archive.addfile(head, io.BytesIO(text))
+    before = server.api("GET", f"{box.path}/status")["durable_seq"]
+    server.http.put(f"{box.path}/files/archive", params={"path": "/workspace/up"}, content=made.getvalue()).raise_for_status()
+    for name in ("one.txt", long_name, "two.bin", "last.txt"):
+        product.wait_for(f"{name} is kept", lambda n=name: newest(server, box, f"/workspace/up/{n}") > before)
+    now = server.api("GET", f"{box.path}/status")["durable_seq"]
+
+    def read(name, seq):
+        return server.call("GET", f"{box.path}/files/content", params={"at_seq": seq, "path": f"up/{name}"})
+    assert read("one.txt", now).text == "first\n" and read(long_name, now).text == "deep\n" and read("last.txt", now).text == ""
+    assert read("one.txt", before).status_code == 404 and newest(server, box, "/workspace/up/node_modules/x.js") == 0
+    told = server.api("GET", f"{box.path}/git/diff?from_seq={before}&to_seq={now}")
+    assert {"up/one.txt", f"up/{long_name}"} <= {f["path"] for f in told["files"]}
 
 
 def test_folders_of_tools_and_git_are_left_out(story):

@@ -1,4 +1,4 @@
-#include "guest/agent/tarhead.h"
+#include "base/tarhead.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,7 +46,7 @@ static bool octal(const unsigned char *p, size_t n, int64_t *out)
 static unsigned checksum(const unsigned char *b)
 {
     unsigned sum = 8 * ' ';
-    for (int i = 0; i < TAR_BLOCK; i++)
+    for (int i = 0; i < CG_TAR_BLOCK; i++)
         sum += i >= SUM && i < SUM + 8 ? 0 : b[i];
     return sum;
 }
@@ -58,17 +58,17 @@ static void field(char *out, const unsigned char *p, size_t n)
     out[len] = '\0';
 }
 
-bool tar_parse(const unsigned char b[TAR_BLOCK], struct tar_entry *e, bool *zero,
-               struct cg_err *err)
+bool cg_tar_parse(const unsigned char b[CG_TAR_BLOCK], struct cg_tar_entry *e, bool *zero,
+                  struct cg_err *err)
 {
-    static const unsigned char zeros[TAR_BLOCK];
-    *zero = memcmp(b, zeros, TAR_BLOCK) == 0;
+    static const unsigned char zeros[CG_TAR_BLOCK];
+    *zero = memcmp(b, zeros, CG_TAR_BLOCK) == 0;
     if (*zero)
         return true;
     int64_t sum, mode;
     if (!octal(b + SUM, 8, &sum) || sum != (int64_t)checksum(b))
         return cg_fail(err, CG_PROTOCOL, "not a tar header: its checksum is wrong");
-    *e = (struct tar_entry){.type = b[TYPE] ? (char)b[TYPE] : '0'};
+    *e = (struct cg_tar_entry){.type = b[TYPE] ? (char)b[TYPE] : '0'};
     if (!octal(b + MODE, 8, &mode) || !octal(b + SIZE, 12, &e->size) ||
         !octal(b + MTIME, 12, &e->mtime_s) || e->size < 0)
         return cg_fail(err, CG_PROTOCOL, "not a tar header: a bad number");
@@ -83,17 +83,17 @@ bool tar_parse(const unsigned char b[TAR_BLOCK], struct tar_entry *e, bool *zero
     return true;
 }
 
-static bool pax_text(char out[TAR_PATH], struct cg_slice v, struct cg_err *err)
+static bool pax_text(char out[CG_TAR_PATH], struct cg_slice v, struct cg_err *err)
 {
-    if (v.n >= TAR_PATH || memchr(v.p, 0, v.n))
+    if (v.n >= CG_TAR_PATH || memchr(v.p, 0, v.n))
         return cg_fail(err, CG_PROTOCOL, "a name in the archive is too long or holds NUL");
     memcpy(out, v.p, v.n);
     out[v.n] = '\0';
     return true;
 }
 
-bool tar_apply_pax(struct cg_slice r, struct tar_entry *e, bool *has_path, bool *has_link,
-                   bool *has_size, struct cg_err *err)
+bool cg_tar_apply_pax(struct cg_slice r, struct cg_tar_entry *e, bool *has_path, bool *has_link,
+                      bool *has_size, struct cg_err *err)
 {
     while (r.n > 0) {
         char digits[12];
@@ -111,7 +111,7 @@ bool tar_apply_pax(struct cg_slice r, struct tar_entry *e, bool *has_path, bool 
             return cg_fail(err, CG_PROTOCOL, "a bad record in a pax header");
         struct cg_slice name = {key, (size_t)(eq - key)};
         struct cg_slice value = {eq + 1, (size_t)(r.p + len - 1 - (eq + 1))};
-        char number[TAR_PATH];
+        char number[CG_TAR_PATH];
         if (cg_slice_eq(name, "path")) {
             *has_path = pax_text(e->path, value, err);
             if (!*has_path)
@@ -137,9 +137,9 @@ bool tar_apply_pax(struct cg_slice r, struct tar_entry *e, bool *has_path, bool 
     return true;
 }
 
-static bool put_header(struct cg_buf *out, const struct tar_entry *e, const char *path)
+static bool put_header(struct cg_buf *out, const struct cg_tar_entry *e, const char *path)
 {
-    unsigned char b[TAR_BLOCK] = {0};
+    unsigned char b[CG_TAR_BLOCK] = {0};
     memcpy(b + NAME, path, strnlen(path, NAME_N));
     memcpy(b + LINK, e->link, strnlen(e->link, LINK_N));
     snprintf((char *)b + MODE, 8, "%07o", (unsigned)(e->mode & 07777));
@@ -172,20 +172,20 @@ static void pax_record(struct cg_buf *b, const char *key, const char *value)
     cg_buf_addf(b, "%zu %s=%s\n", len, key, value);
 }
 
-bool tar_write(struct cg_buf *out, const struct tar_entry *e)
+bool cg_tar_write(struct cg_buf *out, const struct cg_tar_entry *e)
 {
     bool long_path = strlen(e->path) > NAME_N;
     bool long_link = strlen(e->link) > LINK_N;
     if (long_path || long_link) {
         CG_OWN(cg_drop_buf) struct cg_buf records;
-        cg_buf_init(&records, 4 * TAR_PATH);
+        cg_buf_init(&records, 4 * CG_TAR_PATH);
         if (long_path)
             pax_record(&records, "path", e->path);
         if (long_link)
             pax_record(&records, "linkpath", e->link);
-        struct tar_entry head = {.type = 'x', .mode = 0644, .size = (int64_t)records.n};
-        static const char zeros[TAR_BLOCK];
-        size_t pad = (TAR_BLOCK - records.n % TAR_BLOCK) % TAR_BLOCK;
+        struct cg_tar_entry head = {.type = 'x', .mode = 0644, .size = (int64_t)records.n};
+        static const char zeros[CG_TAR_BLOCK];
+        size_t pad = (CG_TAR_BLOCK - records.n % CG_TAR_BLOCK) % CG_TAR_BLOCK;
         if (!put_header(out, &head, "pax") || !cg_buf_add(out, records.p, records.n) ||
             !cg_buf_add(out, zeros, pad))
             return false;

@@ -217,7 +217,8 @@ static uint64_t moves_of(const struct cg_json *status)
 {
     const struct cg_json *net = cg_json_get(status, "network");
     const struct cg_json *costs = cg_json_get(status, "costs");
-    return (uint64_t)cg_json_int(cg_json_get(status, "observed"), "told", 0) +
+    const struct cg_json *observed = cg_json_get(status, "observed");
+    return (uint64_t)(cg_json_int(observed, "told", 0) - cg_json_int(observed, "beats", 0)) +
            (uint64_t)cg_json_int(net, "bytes_out", 0) + (uint64_t)cg_json_int(net, "bytes_in", 0) +
            (uint64_t)cg_json_int(status, "exec_count", 0) +
            (uint64_t)cg_json_int(status, "output_bytes", 0) +

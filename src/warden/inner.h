@@ -90,6 +90,7 @@ struct guest {
     } port[WARDEN_PORTS];
     unsigned nports;
     uint64_t observed; /* observe lines taken */
+    uint64_t beats;    /* of these, signs of life */
     int64_t heard;     /* when the last of them came, beats too; our clock */
     bool silent;       /* that is long ago, and told */
     int64_t wall_off;  /* seconds that its wall clock was ahead of ours, as told last */

@@ -199,6 +199,7 @@ static bool take_observed(struct warden *w, const struct cg_json *o)
             return record_event(w, &kinds[i], o);
     if (!cg_streq(e, "beat"))
         return false;
+    w->guest.beats++;
     cross_beat(w);
     return true;
 }

@@ -123,6 +123,7 @@ static void status_write(const struct warden *w, struct cg_jsonw *j)
     cg_jsonw_key(j, "observed");
     cg_jsonw_obj(j);
     cg_jsonw_kuint(j, "told", w->guest.observed);
+    cg_jsonw_kuint(j, "beats", w->guest.beats);
     cg_jsonw_kuint(j, "lost", w->guest.lost);
     cg_jsonw_obj_end(j);
     cg_jsonw_key(j, "isolation");

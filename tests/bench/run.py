@@ -31,6 +31,7 @@ import bare  # noqa: E402
 import blink  # noqa: E402
 import egress  # noqa: E402
 import guard  # noqa: E402
+import observed  # noqa: E402
 import product  # noqa: E402
 import report  # noqa: E402
 import window  # noqa: E402
@@ -371,6 +372,7 @@ def main():
         blink.measure(out, server, accel, booted, QUICK)
     guard.measure(out, QUICK)
     egress.measure(out, QUICK)
+    observed.measure(out, QUICK)
     record_append(out)
     record_replay(out)
     window.measure(out, product.STAGE, QUICK)

@@ -413,7 +413,7 @@ def test_observed_lines_are_written_again_by_type_with_time_mapped(hostile):
     product.wait_for("malformed told", lambda: of_type(hostile.warden.record(), "gap", reason="malformed"), 10)
     assert of_type(hostile.warden.record(), "gap", reason="malformed")[0]["data"]["lines"] == 6
     status = hostile.link.call("status")
-    assert status["observed"] == {"told": 11, "lost": 17}
+    assert status["observed"] == {"told": 11, "beats": 1, "lost": 17}
 
 
 def test_the_events_of_a_command_come_before_its_exit_even_when_the_close_overtakes_them(hostile):

@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import os
+import threading
 
 import product
 import pytest
@@ -9,7 +11,7 @@ import pytest
 
 @pytest.fixture(scope="module")
 def server():
-    with product.Server(config="notify: {interval_seconds: 1}\n") as s:
+    with product.Server(config="notify: {interval_seconds: 1}\nrecord: {keep_days: 30}\n") as s:
         yield s
 
 
@@ -135,16 +137,56 @@ def test_a_budget_that_is_used_up_and_a_sandbox_that_idles_alert(server):
         box.destroy()
 
 
+def run_on(box, command):
+    """A command that runs until its sandbox ends."""
+    def run():
+        with contextlib.suppress(Exception):  # that it ends so is what it is for
+            box.exec(command, timeout_ms=600000)
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    return thread
+
+
 def test_a_command_that_does_nothing_alerts_and_one_that_works_does_not(server):
     rule = next(r for r in server.api("GET", "/v1/alerts/rules") if r["type"] == "agent_stuck")
     server.api("PUT", f"/v1/alerts/rules/{rule['id']}", {"config": {"idle_minutes": 0.2}})
     works = server.create(memory_mb=256, disk_gb=1)
     hangs = server.create(memory_mb=256, disk_gb=1)
-    works.exec("while :; do date > tick; sleep 0.5; done", detach=True)
-    hangs.exec("sleep 100000", detach=True)
+    threads = [run_on(works, "while :; do date > tick; sleep 0.5; done"), run_on(hangs, "sleep 100000")]
     raised = product.wait_for("it is told", lambda: alerts(server, hangs), 60, 0.3)
     assert list(raised) == [("agent_stuck", "warning")] and raised["agent_stuck", "warning"]["rule_id"] == rule["id"]
     assert not alerts(server, works)
     for box in (works, hangs):
         box.destroy()
+    for thread in threads:
+        thread.join()
     server.api("PUT", f"/v1/alerts/rules/{rule['id']}", {"config": {"idle_minutes": 0}})
+
+
+def ended_long_ago(server, days):
+    """A sandbox that has ended; its record looks as old as that."""
+    s = server.create(memory_mb=256, disk_gb=1)
+    s.run("echo kept > file")
+    s.destroy()
+    record = server.state / "archive" / s.id / "record"
+    product.wait_for("its record is put away", record.exists)
+    then = record.stat().st_mtime - days * 86400
+    os.utime(record, (then, then))
+    return s, record
+
+
+def test_records_go_when_the_operator_says_so_whole_and_on_record(server, tmp_path):
+    old, gone = ended_long_ago(server, 31)
+    young, kept = ended_long_ago(server, 29)
+    server.cli("export", old.id, "-o", tmp_path / "old.tar")
+    found = [i for i in json.loads(server.cli("gc", "--dry-run", "--json").stdout)["items"] if i["what"] == "record"]
+    assert [i["path"] for i in found] == [str(gone)] and gone.exists()
+    assert f"{gone}" in server.cli("gc").stdout and not gone.exists() and kept.exists()
+    [noted] = [a for a in server.api("GET", "/v1/audit")["data"] if a["action"] == "retention"]
+    assert noted["target"] == f"/v1/sandboxes/{old.id}/record"
+    assert server.cli("verify", young.id).returncode == 0 and server.cli("verify", tmp_path / "old.tar").returncode == 0
+    refused = server.cli("verify", old.id, check=False)
+    assert refused.returncode != 0 and "not kept any more" in refused.stderr
+    assert server.call("GET", old.path).json()["status"] == "destroyed"
+    assert server.call("GET", old.path + "/replay").status_code == 404
+    assert server.api("GET", young.path + "/replay")["events"]

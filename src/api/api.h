@@ -111,6 +111,9 @@ void op_fail_room(struct op *op, const struct cg_err *e);
 void op_problem(struct op *op, int status, const char *code, const char *fmt, ...) CG_PRINTF(4, 5);
 void api_refuse(struct cg_http_req *r, int status, const char *code, const char *detail);
 
+/* Of a sandbox whose record is not kept any more: the problem is sent, and false returned. */
+bool op_record_kept(struct op *op, const struct cg_sandbox *sb);
+
 /* Gathers the body, then calls next. */
 void op_read_json(struct op *op, void (*next)(struct op *op, const struct cg_json *body));
 

@@ -52,6 +52,8 @@ void api_blob(struct op *op)
         op_problem(op, 400, "invalid", "a blob is named by 64 hexadecimal digits");
         return;
     }
+    if (!op_record_kept(op, op->sb))
+        return;
     struct fetch *f = cg_alloc(sizeof *f);
     f->op = op;
     cg_strlcpy(f->name, sizeof f->name, name);

@@ -397,6 +397,8 @@ void api_events(struct op *op)
             return;
         }
     }
+    if (only && !op_record_kept(op, only))
+        return;
     const char *last = cg_http_header(op->r, "last-event-id");
     if (!op_query_str(op, "types", types, sizeof types, &e) ||
         !op_query_str(op, "after_seq", text, sizeof text, &e)) {

@@ -167,6 +167,8 @@ void api_logs(struct op *op)
         op_fail(op, &e);
         return;
     }
+    if (!op_record_kept(op, op->sb))
+        return;
     op->step = tail <= 0 ? TAIL_DEFAULT : (unsigned)CG_MIN(tail, (int64_t)TAIL_MAX);
     op->call = (struct cg_wcall){.on_close = on_status};
     /* of a living one, only what is on disk for good */

@@ -341,6 +341,8 @@ static bool begin(struct op *op, enum what what, const char *from, const char *t
     bool has_to = e.code == CG_OK && read_seq(op, to, &last, &e);
     if (!has_from && !has_to && e.code == CG_OK)
         return false;
+    if (!op_record_kept(op, op->sb))
+        return true;
     struct moment *m = cg_alloc(sizeof *m);
     *m = (struct moment){.op = op, .what = what, .from = first, .to = last, .err = CG_ERR_INIT};
     cg_buf_init(&m->out, 64 << 20);

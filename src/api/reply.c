@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "api/api.h"
+#include "core/retain.h"
 
 static struct cg_jsonw writer; /* one reply is built at a time */
 
@@ -158,6 +159,15 @@ void op_fail_room(struct op *op, const struct cg_err *e)
         op_problem(op, 403, "plan_limit_reached", "%s", e->text);
     else
         op_fail(op, e);
+}
+
+bool op_record_kept(struct op *op, const struct cg_sandbox *sb)
+{
+    struct cg_err e = CG_ERR_INIT;
+    if (!cg_retain_gone(sb, &e))
+        return true;
+    op_fail(op, &e);
+    return false;
 }
 
 /* --- bodies --- */

@@ -399,6 +399,8 @@ static bool read_query(struct op *op, struct reading *r, struct cg_err *e)
 
 static void begin_page(struct op *op, const struct cg_agent_session *s)
 {
+    if (!op_record_kept(op, op->sb))
+        return;
     struct reading *r = cg_alloc(sizeof *r);
     struct cg_err e = CG_ERR_INIT;
     r->op = op;

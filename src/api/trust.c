@@ -122,6 +122,8 @@ static void on_worked(uv_work_t *work, int status)
 
 void api_trust(struct op *op)
 {
+    if (!op_record_kept(op, op->sb))
+        return;
     struct reading *r = cg_alloc(sizeof *r);
     r->op = op;
     r->dir = cg_sandbox_record_dir(op->sb);

@@ -88,7 +88,7 @@ static bool look_at(struct look *l, const char *what, struct cg_err *e)
         return cg_fail(
             e, CG_NOT_FOUND,
             "the record of %s is not kept any more: the operator's retention removed it, "
-            "and the audit log says when (caged audit). A copy that was exported "
+            "and the audit log says when (GET /v1/audit). A copy that was exported "
             "verifies as before",
             what);
     fd = open(record ? record : what, O_RDONLY | O_CLOEXEC);

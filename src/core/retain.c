@@ -104,6 +104,19 @@ unsigned cg_retain_pick(const struct cg_retain *r, struct cg_retain_item *out, u
     return picked;
 }
 
+bool cg_retain_gone(const struct cg_sandbox *sb, struct cg_err *e)
+{
+    CG_OWN(cg_drop_free) char *dir = cg_sandbox_record_dir(sb);
+    CG_OWN(cg_drop_free) char *memory = cg_seals_memory(sb->core, sb->id);
+    if (sb->slot > 0 || cg_fs_exists(dir) || !cg_fs_exists(memory))
+        return false;
+    (void)cg_fail(e, CG_NOT_FOUND,
+                  "the record of %s is not kept any more: the operator's retention removed it, and "
+                  "the audit log says when",
+                  sb->id);
+    return true;
+}
+
 bool cg_retain_remove(const char *state_dir, const char *id, struct cg_err *e)
 {
     CG_OWN(cg_drop_free) char *record = cg_format("%s/archive/%s/record", state_dir, id);

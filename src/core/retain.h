@@ -25,4 +25,7 @@ unsigned cg_retain_pick(const struct cg_retain *r, struct cg_retain_item *out, u
 /* Blocks. A crash in between leaves it to the next cg_retain_pick. */
 CG_MUST_USE bool cg_retain_remove(const char *state_dir, const char *id, struct cg_err *e);
 
+/* The sandbox had a record, sealed here, and it is not kept any more: says so in *e. */
+bool cg_retain_gone(const struct cg_sandbox *sb, struct cg_err *e);
+
 #endif

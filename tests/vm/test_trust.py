@@ -182,11 +182,13 @@ def test_records_go_when_the_operator_says_so_whole_and_on_record(server, tmp_pa
     found = [i for i in json.loads(server.cli("gc", "--dry-run", "--json").stdout)["items"] if i["what"] == "record"]
     assert [i["path"] for i in found] == [str(gone)] and gone.exists()
     assert f"{gone}" in server.cli("gc").stdout and not gone.exists() and kept.exists()
-    [noted] = [a for a in server.api("GET", "/v1/audit")["data"] if a["action"] == "retention"]
+    [noted] = [a for a in server.api("GET", "/v1/audit")["entries"] if a["action"] == "retention"]
     assert noted["target"] == f"/v1/sandboxes/{old.id}/record"
     assert server.cli("verify", young.id).returncode == 0 and server.cli("verify", tmp_path / "old.tar").returncode == 0
     refused = server.cli("verify", old.id, check=False)
     assert refused.returncode != 0 and "not kept any more" in refused.stderr
     assert server.call("GET", old.path).json()["status"] == "destroyed"
-    assert server.call("GET", old.path + "/replay").status_code == 404
+    for question in ("replay", "trust", "logs", "files?at_seq=9"):
+        answer = server.call("GET", f"{old.path}/{question}")
+        assert answer.status_code == 404 and "not kept any more" in answer.json()["detail"]
     assert server.api("GET", young.path + "/replay")["events"]

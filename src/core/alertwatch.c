@@ -61,6 +61,19 @@ void cg_alerts_score(struct cg_sandbox *sb, const struct cg_json *last)
     cg_alert_raise(sb, &n);
 }
 
+static void say_budget(const struct cg_sandbox *sb, int64_t spent, char *out, size_t size)
+{
+    const struct cg_spec *s = &sb->spec;
+    if (s->has_budget && s->budget_nusd > 0)
+        cg_snprintf(out, size, "Sandbox %s has spent $%.4f of its $%.2f.", sb->id,
+                    cg_money_usd(spent), cg_money_usd(s->budget_nusd));
+    else if (s->budget_tokens > 0)
+        cg_snprintf(out, size, "Sandbox %s has used up its budget: %lld tokens of %lld.", sb->id,
+                    (long long)sb->llm_tokens, (long long)s->budget_tokens);
+    else
+        cg_snprintf(out, size, "Sandbox %s was stopped: the account's budget is used up.", sb->id);
+}
+
 static void check_budget(struct cg_sandbox *sb)
 {
     static const struct {
@@ -69,10 +82,15 @@ static void check_budget(struct cg_sandbox *sb)
     } steps[] = {{100, "100", "critical", "Budget used up"},
                  {95, "95", "critical", "Budget nearly used up"},
                  {0, "first", "warning", "Budget Threshold Exceeded"}};
-    if (!sb->spec.has_budget || sb->spec.budget_nusd <= 0 || sb->helper)
+    bool money = sb->spec.has_budget && sb->spec.budget_nusd > 0;
+    /* the guard acts before the last of it is spent: what would come next could not be paid */
+    bool over = sb->guarded ||
+                (sb->status == CG_STATUS_PAUSED && cg_streq(sb->pause_reason, "budget_exceeded"));
+    if (sb->helper || (!money && !over))
         return;
     int64_t spent = cg_money_add(sb->compute_nusd, sb->llm_nusd);
-    double percent = 100.0 * (double)spent / (double)sb->spec.budget_nusd;
+    double percent = money ? 100.0 * (double)spent / (double)sb->spec.budget_nusd : 0;
+    percent = over ? CG_MAX(percent, 100.0) : percent;
     double first =
         cg_alert_rule_number(cg_alert_rule_of(sb->account, CG_ALERT_BUDGET), CG_ALERT_PERCENT);
     for (size_t i = 0; i < CG_COUNT(steps); i++) {
@@ -84,8 +102,7 @@ static void check_budget(struct cg_sandbox *sb)
                                   .title = steps[i].title,
                                   .meta_key = "percent"};
         cg_snprintf(n.meta, sizeof n.meta, "%.0f", CG_MIN(percent, 100000.0));
-        cg_snprintf(n.message, sizeof n.message, "Sandbox %s has spent $%.4f of its $%.2f.", sb->id,
-                    cg_money_usd(spent), cg_money_usd(sb->spec.budget_nusd));
+        say_budget(sb, spent, n.message, sizeof n.message);
         cg_alert_raise(sb, &n);
         return;
     }
@@ -263,8 +280,10 @@ static void on_timer(uv_timer_t *t)
 {
     (void)t;
     for (struct cg_sandbox *sb = state.core->first; sb; sb = sb->next)
-        if (sb->status == CG_STATUS_RUNNING && !sb->creating && !sb->destroying && !sb->helper)
+        if (sb->status == CG_STATUS_RUNNING && !sb->creating && !sb->destroying && !sb->helper) {
+            check_budget(sb); /* machine time is no change that anybody is told of */
             look(sb);
+        }
 }
 
 /* --- life --- */

@@ -8,7 +8,7 @@ MAKEFLAGS += --no-print-directory
 export BUILD STAGE PYTHON
 export CAGED_STAGE := $(STAGE)
 
-.PHONY: menu setup build stage images demo test test-unit test-integration test-vm test-e2e test-contract contract-coverage test-dashboard check bench bench-gateway fuzz clean
+.PHONY: menu setup build stage deb images demo test test-unit test-integration test-vm test-e2e test-contract contract-coverage test-dashboard check bench bench-gateway fuzz clean
 
 menu:
 	@echo 'Caged: coding agents in microVMs, watched. Targets:'
@@ -16,6 +16,7 @@ menu:
 	@echo '  make demo    set up, build, make the image, run a sandbox from start to end'
 	@echo '  make build   compile into $(BUILD)/ and install into the stage'
 	@echo '  make stage   the same: $(patsubst $(CURDIR)/%,%,$(STAGE))/bin/caged works in place'
+	@echo '  make deb     a Debian package of it, in $(BUILD)/'
 	@echo '  make test    unit tests with sanitizers, integration tests, tests with real guests'
 	@echo '               (test-unit, test-integration, test-vm, test-e2e run one kind;'
 	@echo '               test-contract those that docs/contract-coverage.md names)'
@@ -35,8 +36,13 @@ build: $(BUILD)/build.ninja
 	@ninja -C $(BUILD) --quiet
 	@meson install -C $(BUILD) --no-rebuild --only-changed --quiet
 	@scripts/build-dashboard $(STAGE)
+	@scripts/build-pages $(STAGE)
 
 stage: build
+
+# A Debian package of the stage, in $(BUILD)/.
+deb: build
+	@scripts/build-deb $(STAGE) $(BUILD)
 
 images: stage
 	@$(STAGE)/bin/caged image build minimal

@@ -204,7 +204,7 @@ api_handler api_teams, api_teams_create, api_team, api_team_rename, api_team_del
     api_team_members, api_team_invite, api_team_uninvite, api_team_join, api_team_leave,
     api_team_role, api_team_remove;
 api_handler api_pricing, api_subscription, api_usage, api_usage_table, api_checkout, api_portal,
-    api_statements, api_statement;
+    api_statements, api_statement, api_backup;
 api_handler api_port_protect, api_port_unprotect, api_port_share;
 api_handler api_account_budget, api_account_budget_set;
 api_handler api_prices, api_prices_set, api_prices_import;

@@ -131,6 +131,7 @@ const struct route api_routes[] = {
     {"POST /v1/billing/checkout", api_checkout, ACCESS_FULL, false, false},
     {"POST /v1/billing/portal", api_portal, ACCESS_FULL, false, false},
     {"POST /v1/billing/cancel", api_portal, ACCESS_FULL, false, false},
+    {"POST /v1/backup", api_backup, ACCESS_FULL, false, false},
     {"POST /v1/gc", api_gc, ACCESS_FULL, false, false},
     {"POST /v1/snapshots/{snapshot}/restore", api_snapshot_restore, ACCESS_WRITE, false, false},
     {"GET /v1/sandboxes/{id}/sessions", api_sandbox_sessions, ACCESS_READ, true, false},

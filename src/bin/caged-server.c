@@ -16,6 +16,7 @@
 #include "core/gc.h"
 #include "core/host.h"
 #include "core/providers.h"
+#include "core/reload.h"
 #include "core/scores.h"
 #include "core/secrets.h"
 #include "core/teams.h"
@@ -28,7 +29,7 @@ struct server {
     struct cg_core core;
     struct cg_api api;
     struct cg_host host;
-    uv_signal_t term, interrupt;
+    uv_signal_t term, interrupt, hangup;
     uv_timer_t finish, housekeeping;
     int64_t deadline_ns;
 };
@@ -70,6 +71,22 @@ static void on_signal(uv_signal_t *sig, int number)
     uv_timer_start(&s->finish, on_finish, 1, FINISH_STEP_MS);
 }
 
+/* The configuration is read again. What came of it stands in the log and, for `caged server
+ * reload`, in server.json. */
+static void on_hangup(uv_signal_t *sig, int number)
+{
+    struct server *s = sig->data;
+    struct cg_err e = CG_ERR_INIT;
+    (void)number;
+    bool fine = cg_options_reload(&s->core.options, &e);
+    s->host.reloads++;
+    (void)cg_strlcpy(s->host.reload_error, sizeof s->host.reload_error, fine ? "" : e.text);
+    if (!fine)
+        cg_log(CG_LOG_ERROR, CG_EVENT("server.reload_refused"), CG_E(&e));
+    if (!cg_host_announce(&s->core, &s->host, &e))
+        cg_log(CG_LOG_WARN, CG_EVENT("server.not_announced"), CG_E(&e));
+}
+
 static bool write_owner_key(struct server *s, struct cg_err *e)
 {
     char text[CG_KEY_TEXT] = "";
@@ -104,6 +121,9 @@ static void watch(struct server *s)
     uv_signal_init(&s->loop, &s->term);
     uv_signal_init(&s->loop, &s->interrupt);
     uv_timer_init(&s->loop, &s->finish);
+    uv_signal_init(&s->loop, &s->hangup);
+    s->hangup.data = s;
+    uv_signal_start(&s->hangup, on_hangup, SIGHUP);
     s->term.data = s->interrupt.data = s->finish.data = s;
     uv_signal_start(&s->term, on_signal, SIGTERM);
     uv_signal_start(&s->interrupt, on_signal, SIGINT);

@@ -143,10 +143,18 @@ const struct cg_verb cg_verbs[] = {
      "caged image build minimal node-22\ncaged image build --from oci:./layout:latest --name mine",
      cg_verb_image},
     {"server", NULL,
-     "start|stop|status [--state-dir DIR] [--listen HOST:PORT] [--config FILE] [--foreground]",
+     "start|stop|reload|status [--state-dir DIR] [--listen HOST:PORT] [--config FILE] "
+     "[--foreground]",
      "the server on this machine", "--state-dir --listen --config --foreground",
-     "caged server start\ncaged server start --listen 127.0.0.1:7900 --state-dir ~/caged-two",
+     "caged server start\ncaged server start --listen 127.0.0.1:7900 --state-dir ~/caged-two\n"
+     "caged server reload   # reads its configuration again",
      verb_server},
+    {"backup", NULL, "-o FILE [--state-dir DIR]",
+     "the state directory of this machine in one file, while the server runs",
+     "-o --output --state-dir", "caged backup -o caged-2026-11-28.tar.zst", verb_backup},
+    {"restore", NULL, "FILE [--state-dir DIR] [--force]",
+     "put a backup back into an empty state directory, its records verified", "--state-dir --force",
+     "caged restore caged-2026-11-28.tar.zst --state-dir /var/lib/caged", verb_restore},
     {"network", NULL, "<id> [show|mode MODE|allow RULE|deny RULE|remove RULE]",
      "what a sandbox may reach, also while it runs", "show mode allow deny remove --json",
      "caged network cage-k3v9q2m7xa\n"
@@ -212,6 +220,8 @@ const struct cg_verb cg_verbs[] = {
      "--quick", "caged demo --quick", verb_demo},
     {"sandboxes", NULL, "list|create|destroy|connect|exec|logs ...", "the same verbs, spelled long",
      "", "caged sandboxes list", verb_sandboxes},
+    {"man", NULL, "[VERB] | --install DIR", "a manual page, made of the same table as this help",
+     "--install", "caged man up | man -l -\ncaged man --install ~/.local/share/man/man1", verb_man},
     {"completion", NULL, "bash|zsh|fish", "completion for a shell", "",
      "source <(caged completion bash)", verb_completion},
     {"version", NULL, "", "version", "", "caged version", verb_version},
@@ -303,63 +313,6 @@ int verb_version(int argc, char **argv)
     (void)argc;
     (void)argv;
     printf("caged %s (%s)\n", CG_VERSION, CG_COMMIT);
-    return 0;
-}
-
-static void completion_bash(void)
-{
-    printf("_caged() {\n  local cur=${COMP_WORDS[COMP_CWORD]} verb=${COMP_WORDS[1]}\n"
-           "  if [ \"$COMP_CWORD\" -eq 1 ]; then COMPREPLY=($(compgen -W \"");
-    for (const struct cg_verb *v = cg_verbs; v->name; v++)
-        printf("%s ", v->name);
-    printf("\" -- \"$cur\")); return; fi\n  case $verb in\n");
-    for (const struct cg_verb *v = cg_verbs; v->name; v++)
-        printf("    %s) COMPREPLY=($(compgen -W \"%s $([[ $cur == -* ]] || caged list --ids "
-               "2>/dev/null)\" "
-               "-- \"$cur\")) ;;\n",
-               v->name, v->flags);
-    printf("  esac\n}\ncomplete -o default -F _caged caged\n");
-}
-
-static void completion_zsh(void)
-{
-    printf("#compdef caged\n_caged() {\n  local -a verbs\n  verbs=(\n");
-    for (const struct cg_verb *v = cg_verbs; v->name; v++)
-        printf("    '%s:%s'\n", v->name, strchr(v->summary, '\'') ? "" : v->summary);
-    printf("  )\n  if (( CURRENT == 2 )); then _describe verb verbs; return; fi\n  case $words[2] "
-           "in\n");
-    for (const struct cg_verb *v = cg_verbs; v->name; v++)
-        printf("    %s) compadd -- %s $(caged list --ids 2>/dev/null) ;;\n", v->name, v->flags);
-    printf("  esac\n  _files\n}\ncompdef _caged caged\n");
-}
-
-static void completion_fish(void)
-{
-    for (const struct cg_verb *v = cg_verbs; v->name; v++) {
-        printf("complete -c caged -n __fish_use_subcommand -a %s -d \"%s\"\n", v->name, v->summary);
-        CG_OWN(cg_drop_free) char *flags = cg_strdup(v->flags);
-        char *save = NULL;
-        for (char *f = strtok_r(flags, " ", &save); f; f = strtok_r(NULL, " ", &save)) {
-            if (cg_has_prefix(f, "--"))
-                printf("complete -c caged -n '__fish_seen_subcommand_from %s' -l %s\n", v->name,
-                       f + 2);
-        }
-    }
-    printf(
-        "complete -c caged -n 'not __fish_use_subcommand' -a '(caged list --ids 2>/dev/null)'\n");
-}
-
-int verb_completion(int argc, char **argv)
-{
-    const char *shell = argc > 1 ? argv[1] : "";
-    if (strcmp(shell, "bash") == 0)
-        completion_bash();
-    else if (strcmp(shell, "zsh") == 0)
-        completion_zsh();
-    else if (strcmp(shell, "fish") == 0)
-        completion_fish();
-    else
-        return cli_usage("completion needs the shell: bash, zsh or fish");
     return 0;
 }
 

@@ -1,4 +1,4 @@
-/* caged server start|stop|status. */
+/* caged server start|stop|reload|status. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -166,6 +166,35 @@ static int stop(const char *state_dir)
     return 0;
 }
 
+/* What came of it the server says in server.json. */
+static int reload(const char *state_dir)
+{
+    CG_OWN(cg_drop_fd) int process = -1;
+    CG_OWN(cg_drop_json) struct cg_json *before = read_info(state_dir);
+    int64_t times = cg_json_int(before, "reloads", 0);
+    int64_t until = cg_mono_ns() + (int64_t)STOP_MS * 1000000;
+    pid_t pid = find_process(state_dir, &process);
+    if (!pid) {
+        fprintf(stderr, "error: no server runs on %s\n", state_dir);
+        return 1;
+    }
+    if (pidfd_send_signal(process, SIGHUP, NULL, 0) != 0)
+        return cli_usage("tell the server (pid %d): %s", (int)pid, strerror(errno)) - 1;
+    while (cg_mono_ns() < until && !has_ended(process)) {
+        CG_OWN(cg_drop_json) struct cg_json *now = read_info(state_dir);
+        const char *error = cg_json_str(now, "reload_error");
+        if (cg_json_int(now, "reloads", 0) <= times)
+            continue;
+        if (error)
+            fprintf(stderr, "error: %s; the old configuration stays\n", error);
+        else
+            printf("The configuration is read again\n");
+        return error != NULL;
+    }
+    fprintf(stderr, "error: the server (pid %d) did not read its configuration again\n", (int)pid);
+    return 1;
+}
+
 static int show(const char *state_dir)
 {
     CG_OWN(cg_drop_json) struct cg_json *info = read_info(state_dir);
@@ -201,7 +230,9 @@ int verb_server(int argc, char **argv)
         return start(dir, listen, config, foreground);
     if (n == 1 && strcmp(words[0], "stop") == 0)
         return stop(dir);
+    if (n == 1 && strcmp(words[0], "reload") == 0)
+        return reload(dir);
     if (n == 1 && strcmp(words[0], "status") == 0)
         return show(dir);
-    return cli_usage("server needs start, stop or status");
+    return cli_usage("server needs start, stop, reload or status");
 }

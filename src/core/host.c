@@ -436,8 +436,9 @@ bool cg_host_announce(const struct cg_core *c, const struct cg_host *h, struct c
     if (cg_streq(host, "0.0.0.0"))
         host = "127.0.0.1";
     CG_OWN(cg_drop_free) char *listen_text = cg_format(six ? "[%s]:%u" : "%s:%u", host, h->port);
-    char now[CG_TIME_TEXT];
-    cg_time_format(cg_wall_ns(), now);
+    static char started[CG_TIME_TEXT];
+    if (!started[0])
+        cg_time_format(cg_wall_ns(), started);
     struct cg_jsonw w;
     cg_jsonw_init(&w, &b);
     cg_jsonw_obj(&w);
@@ -446,7 +447,9 @@ bool cg_host_announce(const struct cg_core *c, const struct cg_host *h, struct c
     cg_jsonw_kstr(&w, "state_dir", c->options.state_dir);
     cg_jsonw_kstr(&w, "run_dir", c->options.run_dir);
     cg_jsonw_kstr(&w, "version", CG_VERSION);
-    cg_jsonw_kstr(&w, "started_at", now);
+    cg_jsonw_kstr(&w, "started_at", started);
+    cg_jsonw_kuint(&w, "reloads", h->reloads);
+    cg_jsonw_kstr(&w, "reload_error", h->reload_error[0] ? h->reload_error : NULL);
     cg_jsonw_obj_end(&w);
     cg_buf_addc(&b, '\n');
     return cg_fs_replace(path, b.p, b.n, 0644, e);

@@ -14,6 +14,8 @@ struct cg_host {
     int log;   /* server.log, or -1 in the foreground */
     char *log_path;
     uint16_t port;
+    unsigned reloads;       /* times that the configuration was asked to be read again */
+    char reload_error[256]; /* of the last time; empty: it was read */
 };
 
 /* Fills core's options.run_dir, broker, rootless, uid_base, libexec_dir, images. Errors name what

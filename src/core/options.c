@@ -446,7 +446,7 @@ static bool read_root(struct cg_options_file *f, struct cg_options *o)
     return true;
 }
 
-static bool read_file(const char *path, struct cg_options *o, struct cg_err *e)
+bool cg_options_file_read(const char *path, struct cg_options *o, struct cg_err *e)
 {
     CG_OWN(cg_drop_free) char *text = NULL;
     size_t n = 0;
@@ -526,7 +526,7 @@ static bool read_flags(int argc, char **argv, struct cg_options *o, struct cg_er
     return optind == argc || cg_fail(e, CG_INVALID, "%s", usage);
 }
 
-bool cg_options_read(int argc, char **argv, struct cg_options *o, struct cg_err *e)
+void cg_options_defaults(struct cg_options *o)
 {
     *o = (struct cg_options){.listen_host = cg_strdup("127.0.0.1"),
                              .listen_port = 7878,
@@ -542,19 +542,35 @@ bool cg_options_read(int argc, char **argv, struct cg_options *o, struct cg_err 
                              .default_memory_mb = 512,
                              .default_disk_gb = 5,
                              .default_timeout_s = 900};
+}
+
+void cg_options_complete(struct cg_options *o)
+{
+    add_aliases(&o->network);
+    cg_network_resolvers(&o->network);
+}
+
+bool cg_options_read(int argc, char **argv, struct cg_options *o, struct cg_err *e)
+{
+    cg_options_defaults(o);
     if (!read_flags(argc, argv, o, e))
         return false;
-    if (o->config_file && !read_file(o->config_file, o, e))
+    char real[PATH_MAX];
+    if (o->config_file && !realpath(o->config_file, real)) /* it is read again from elsewhere */
+        return cg_fail_sys(e, "%s", o->config_file);
+    if (o->config_file) {
+        free(o->config_file);
+        o->config_file = cg_strdup(real);
+    }
+    if (o->config_file && !cg_options_file_read(o->config_file, o, e))
         return false;
     if (!cg_hostca_read(o->guest_ca, o->ca_pem, &o->guest_ca_pem, e))
         return false;
-    add_aliases(&o->network);
-    cg_network_resolvers(&o->network);
+    cg_options_complete(o);
     o->registries = cg_registries_read();
     cg_registries_export();
     if (!cg_fs_mkdirs(o->state_dir, 0711, e))
         return false;
-    char real[PATH_MAX];
     if (!realpath(o->state_dir, real))
         return cg_fail_sys(e, "%s", o->state_dir);
     free(o->state_dir);

@@ -17,6 +17,12 @@ bool cg_options_bad(struct cg_options_file *f, const yaml_node_t *at, const char
 /* The text of a scalar; NULL for anything else. */
 const char *cg_options_text(const yaml_node_t *n);
 
+/* What holds where nothing else is said. */
+void cg_options_defaults(struct cg_options *o);
+CG_MUST_USE bool cg_options_file_read(const char *path, struct cg_options *o, struct cg_err *e);
+/* Adds what a policy has on every machine, and its resolvers. */
+void cg_options_complete(struct cg_options *o);
+
 /* --- what has names of the operator's for keys (options_maps.c) --- */
 
 CG_MUST_USE bool cg_options_provider(struct cg_options_file *f, const char *name, yaml_node_t *at,

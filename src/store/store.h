@@ -88,6 +88,9 @@ void cg_store_put_sandbox(struct cg_store *s, const struct cg_store_sandbox *b, 
 /* Inserts or replaces. */
 void cg_store_put_item(struct cg_store *s, const struct cg_store_item *i, cg_store_done *done,
                        void *ctx);
+/* A copy of the whole database, with all that was queued before, in a file of its own (replaced).
+ */
+void cg_store_copy(struct cg_store *s, const char *path, cg_store_done *done, void *ctx);
 /* What is not there is deleted, too. */
 void cg_store_delete_item(struct cg_store *s, const char *kind, const char *id, cg_store_done *done,
                           void *ctx);

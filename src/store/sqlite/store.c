@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/log.h"
 
@@ -24,7 +25,7 @@ static const char *const migrations[] = {
     " account TEXT NOT NULL, doc TEXT NOT NULL, UNIQUE (kind, id)) STRICT;",
 };
 
-enum job_kind { PUT_ACCOUNT, PUT_KEY, DELETE_KEY, PUT_SANDBOX, PUT_ITEM, DELETE_ITEM };
+enum job_kind { PUT_ACCOUNT, PUT_KEY, DELETE_KEY, PUT_SANDBOX, PUT_ITEM, DELETE_ITEM, COPY };
 
 struct job {
     struct job *next;
@@ -141,6 +142,8 @@ static bool bind_job(sqlite3_stmt *st, const struct job *j)
     case PUT_ITEM:
         return bind_text(st, 1, j->item.kind) && bind_text(st, 2, j->item.id) &&
                bind_text(st, 3, j->item.account) && bind_text(st, 4, j->doc);
+    case COPY:
+        return false; /* no statement: copy_to */
     case DELETE_ITEM:
         return bind_text(st, 1, j->item.kind) && bind_text(st, 2, j->item.id);
     }
@@ -174,14 +177,35 @@ static void run_job(struct cg_store *s, struct job *j)
     sqlite3_finalize(st);
 }
 
-/* One transaction for all that waits: the sync is shared. */
+static bool copy_to(sqlite3 *from, const char *path, struct cg_err *e)
+{
+    sqlite3 *to = NULL;
+    unlink(path);
+    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
+    bool ok = sqlite3_open_v2(path, &to, flags, NULL) == SQLITE_OK;
+    chmod(path, 0600);
+    sqlite3_backup *b = ok ? sqlite3_backup_init(to, "main", from, "main") : NULL;
+    ok = b && sqlite3_backup_step(b, -1) == SQLITE_DONE;
+    ok = sqlite3_backup_finish(b) == SQLITE_OK && ok;
+    if (!ok)
+        cg_fail(e, CG_IO, "copy the database to %s: %s", path,
+                to ? sqlite3_errmsg(to) : "out of memory");
+    sqlite3_close(to);
+    return ok;
+}
+
+/* One transaction for all that waits: the sync is shared. Copies come after it. */
 static void run_batch(struct cg_store *s, struct job *first)
 {
     struct cg_err e = CG_ERR_INIT;
     bool ok = run_sql(s->db, "BEGIN IMMEDIATE", &e);
     for (struct job *j = first; j && ok; j = j->next)
-        run_job(s, j);
+        if (j->kind != COPY)
+            run_job(s, j);
     ok = ok && run_sql(s->db, "COMMIT", &e);
+    for (struct job *j = first; j && ok; j = j->next)
+        if (j->kind == COPY)
+            j->failed = !copy_to(s->db, j->doc, &j->err);
     if (ok)
         return;
     sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
@@ -457,6 +481,13 @@ void cg_store_put_item(struct cg_store *s, const struct cg_store_item *i, cg_sto
     j->item = (struct cg_store_item){
         .kind = cg_strdup(i->kind), .id = cg_strdup(i->id), .account = cg_strdup(i->account)};
     j->doc = cg_strdup(i->doc);
+    submit(s, j, done, ctx);
+}
+
+void cg_store_copy(struct cg_store *s, const char *path, cg_store_done *done, void *ctx)
+{
+    struct job *j = new_job(COPY);
+    j->doc = cg_strdup(path);
     submit(s, j, done, ctx);
 }
 

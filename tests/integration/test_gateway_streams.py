@@ -107,23 +107,31 @@ def test_a_stream_that_is_cut_at_any_byte_is_charged_for_what_was_said_and_for_w
         assert gateway.state()["settled"] < 5 * 10**9
 
 
-@pytest.mark.parametrize("api", ["messages", "responses", "chat/completions"])
+ASKED = {  # path, request, nano-dollars a token
+    "messages": ("/v1/messages", {"model": "claude-haiku-4-5", "stream": True, "max_tokens": 500,
+                                  "messages": [{"role": "user", "content": "x" * 100}]}, NUSD),
+    "responses": ("/v1/responses", {"model": "gpt-5.2", "stream": True, "input": "x" * 100}, [1750, 14000]),
+    "chat": ("/v1/chat/completions", {"model": "gpt-5.2", "stream": True, "max_tokens": 500,
+                                      "messages": [{"role": "user", "content": "x" * 100}]}, [1750, 14000]),
+    "gemini": ("/v1beta/models/gemini-2.5-pro:streamGenerateContent?alt=sse",
+               {"contents": [{"role": "user", "parts": [{"text": "x" * 100}]}], "generationConfig": {"maxOutputTokens": 500}},
+               [1250, 10000]),
+}
+
+
+@pytest.mark.parametrize("api", ASKED)
 def test_a_client_may_hang_up_at_any_event(tmp_path, api):
-    request = {"model": "claude-haiku-4-5" if api == "messages" else "gpt-5.2", "stream": True, "max_tokens": 500,
-               **({"input": "x" * 100} if api == "responses" else {"messages": [{"role": "user", "content": "x" * 100}]})}
-    if api == "responses":
-        del request["max_tokens"]
+    path, request, price = ASKED[api]
     with modelserver.ModelServer(mode="slow", words=12) as model, Gateway(tmp_path / "r", model, 50.0) as gateway:
         model.pause = 0.01
         for events in range(16):
-            s = send(gateway, request, "/v1/" + api)
+            s = send(gateway, request, path)
             got = b""
             while got.count(b"\n\n") < events and (more := s.recv(4096)):
                 got += more
             s.close()
             state = gateway.idle()
             assert state["held"] == 0
-        price = NUSD if api == "messages" else [1750, 14000]
         billed = sum(c["input"] * price[0] + c["output"] * price[1] for c in model.bill.calls)
         assert gateway.state()["settled"] >= billed, "a provider that says its usage at the end may have gone on"
         ends = {c["status"] for c in gateway.closed()}

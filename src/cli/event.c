@@ -74,6 +74,20 @@ static void llm_call(FILE *f, const struct cg_json *d)
     text_of(f, d, "why", ": ");
 }
 
+/* What is spent of a budget, and how fast its guard was. */
+static void cost(FILE *f, const struct cg_json *d)
+{
+    const struct cg_json *spent = cg_json_get(d, "spent_nusd");
+    const struct cg_json *limit = cg_json_get(d, "limit_nusd");
+    const struct cg_json *still = cg_json_get(d, "still_after_us");
+    text_of(f, d, "event", " ");
+    if (spent && limit && limit->type == CG_JSON_INT)
+        fprintf(f, " $%.6f of $%.2f", spent->number / 1e9, limit->number / 1e9);
+    if (still && still->type == CG_JSON_INT)
+        fprintf(f, " the guest stood still after %.0f ms", still->number / 1e3);
+    text_of(f, d, "version", " ");
+}
+
 static void other(FILE *f, const struct cg_json *d)
 {
     static const char *const keys[] = {"event", "op",      "path", "to",   "verdict",
@@ -104,6 +118,8 @@ void event_print(FILE *f, struct cg_slice data)
         process(f, d);
     else if (strcmp(type, "llm_call") == 0)
         llm_call(f, d);
+    else if (strcmp(type, "cost") == 0)
+        cost(f, d);
     else
         other(f, d);
     fputc('\n', f);

@@ -5,6 +5,8 @@
 #include "cli/client.h"
 #include "cli/verb.h"
 
+#define SMALLEST 0.000001 /* dollars that are worth a row */
+
 enum { WORDS = 64, ROWS = 4096, PAGE = 100, PAGES = 1000 };
 
 struct row {
@@ -99,6 +101,35 @@ static bool read_sessions(struct cli *c, struct table *t, const char *key, struc
     return true;
 }
 
+/* Calls and machine time that belong to no session have a row, so that every table adds up. */
+static bool read_rest(struct cli *c, struct table *t, struct cg_err *e)
+{
+    double llm = 0;
+    double compute = 0;
+    CG_OWN(cg_drop_json)
+    struct cg_json *list = cli_json(c, "GET", "/v1/sandboxes?all=true", (struct cg_slice){0}, e);
+    for (const struct cg_json *s = list ? list->child : NULL; s; s = s->next) {
+        llm += cg_json_num(s, "llm_cost", 0);
+        compute += cg_json_num(s, "cost", 0);
+    }
+    for (size_t i = 0; i < t->n; i++) {
+        llm -= t->v[i].llm;
+        compute -= t->v[i].compute;
+    }
+    bool more = llm > SMALLEST || compute > SMALLEST;
+    struct row *r = more && !t->cut ? find(t, "(no session)") : NULL;
+    if (r) {
+        r->llm = CG_MAX(llm, 0);
+        r->compute = CG_MAX(compute, 0);
+    }
+    return list != NULL;
+}
+
+static bool read_all_sessions(struct cli *c, struct table *t, const char *key, struct cg_err *e)
+{
+    return read_sessions(c, t, key, e) && read_rest(c, t, e);
+}
+
 static void print(struct table *t, const char *by)
 {
     bool sandboxes = cg_streq(by, "sandbox");
@@ -160,7 +191,7 @@ int verb_cost(int argc, char **argv)
     if (n > 0 || (!agent && !model && !cg_streq(by, "sandbox")))
         return cli_usage("caged cost [--by sandbox|agent|model]; caged budget <id> shows one");
     bool ok = cli_find(&c, &e) &&
-              (agent || model ? read_sessions(&c, &t, agent ? "agent_type" : "model", &e)
+              (agent || model ? read_all_sessions(&c, &t, agent ? "agent_type" : "model", &e)
                               : read_sandboxes(&c, &t, &e));
     cli_finish(&c);
     if (ok && json)

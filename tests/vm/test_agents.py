@@ -155,6 +155,10 @@ def test_the_command_line_shows_costs_and_agents_of_what_runs(guest):
     mine = next(r for r in rows if r["sandbox"] == guest.id)
     product.wait_for("the cost is live", lambda: abs(guest.get()["llm_cost"] - mine["llm_cost"]) < 1e-9)
     assert mine["cost"] > 0
+    def together(by):
+        return sum(r["llm_cost"] for r in json.loads(server.cli("cost", "--by", by, "--json").stdout))
+    product.wait_for("every table adds up to the same", lambda: max(map(together, ("sandbox", "agent", "model")))
+                     - min(map(together, ("sandbox", "agent", "model"))) < 1e-5)
     ran = server.cli("run-agent", guest.id, "--agent", "custom", "hello", check=False)
     assert ran.returncode == 64 and "custom: 0 calls" in ran.stderr
     assert "claude-code" in server.cli("agents", "list").stdout

@@ -22,7 +22,10 @@ struct lease {
     int64_t total;     /* what its warden may ever commit */
     int64_t base;      /* of that, what counted in earlier months */
     int64_t committed; /* as told last; -1: not yet */
+    int64_t wants;     /* waits for what others give back; 0: nothing */
+    int64_t emptied;   /* what was left of it when it was called back last; -1: never */
     bool saving;       /* the last slice is not in the store yet */
+    bool recalling;    /* its warden is asked to give back */
 };
 
 struct budget {
@@ -31,6 +34,7 @@ struct budget {
     char month[MONTH_TEXT]; /* "2026-11" */
     int64_t limit;          /* -1: none */
     int64_t spent;          /* this month, by sandboxes that have ended */
+    unsigned recalls;       /* under way */
     struct lease *leases;
 };
 
@@ -72,7 +76,7 @@ static struct lease *lease_of(struct budget *b, const char *sandbox, bool make)
         return NULL;
     struct lease *l = cg_alloc(sizeof *l);
     (void)cg_strlcpy(l->sandbox, sizeof l->sandbox, sandbox);
-    l->committed = -1;
+    l->committed = l->emptied = -1;
     l->next = b->leases;
     b->leases = l;
     return l;
@@ -104,6 +108,13 @@ static void roll(struct budget *b)
 static int64_t left(const struct budget *b)
 {
     return b->limit < 0 ? INT64_MAX / 4 : b->limit - b->spent - leased(b);
+}
+
+/* Whether something of it may come back: it is not on its way, and has grown since it was asked. */
+static bool recallable(const struct lease *l)
+{
+    return !l->saving && !l->recalling && l->total > l->emptied && l->committed >= 0 &&
+           l->total > CG_MAX(l->committed, l->base);
 }
 
 /* --- the store --- */
@@ -194,10 +205,12 @@ bool cg_leases_allow(struct cg_core *c, const char *account, struct cg_err *e)
     if (!b || b->limit < 0)
         return true;
     roll(b);
-    return left(b) > 0 ||
-           cg_fail(e, CG_LIMIT,
-                   "the account's budget of this month is used up or leased; raise it "
-                   "with: caged budget account set DOLLARS");
+    int64_t there = left(b);
+    for (const struct lease *l = b->leases; l; l = l->next)
+        there += recallable(l) ? l->total - CG_MAX(l->committed, l->base) : 0;
+    return there > 0 || cg_fail(e, CG_LIMIT,
+                                "the account's budget of this month is used up; raise it "
+                                "with: caged budget account set DOLLARS");
 }
 
 /* --- wardens --- */
@@ -259,6 +272,75 @@ static void grant(struct budget *b, struct lease *l, int64_t want)
     save(b, tell, telling_of(b->core, l->sandbox, l->total, give >= want));
 }
 
+/* --- what others have in hand --- */
+
+struct recall {
+    struct cg_wcall call;
+    char account[CG_ID_TEXT];
+    char sandbox[CG_ID_TEXT];
+};
+
+/* All have answered, or are gone: those that waited share what there is now. */
+static void serve_waiting(struct budget *b)
+{
+    for (struct lease *l = b->leases; l; l = l->next) {
+        int64_t want = l->wants;
+        l->wants = 0;
+        if (want > 0 && !l->saving)
+            grant(b, l, want);
+    }
+}
+
+/* What its warden kept is on its disk: no crash lets it spend the rest. */
+static void on_recalled(struct cg_wcall *call, const struct cg_json *result,
+                        const struct cg_err *error)
+{
+    struct recall *n = CG_CONTAINER(call, struct recall, call);
+    struct budget *b = find(n->account);
+    struct lease *l = b ? lease_of(b, n->sandbox, false) : NULL;
+    int64_t kept = error ? -1 : cg_json_int(result, "limit_nusd", -1);
+    if (l) {
+        l->recalling = false;
+        if (kept >= 0)
+            l->total = CG_MAX(CG_MIN(l->total, kept), l->base);
+        l->emptied = l->total;
+    }
+    if (b && b->recalls > 0 && --b->recalls == 0)
+        serve_waiting(b);
+    free(n);
+}
+
+static bool recall(struct budget *b, struct lease *l)
+{
+    const struct cg_sandbox *sb = cg_core_find(b->core, l->sandbox);
+    if (!recallable(l) || !sb || !sb->warden || sb->destroying)
+        return false;
+    struct recall *n = cg_alloc(sizeof *n);
+    (void)cg_strlcpy(n->account, sizeof n->account, b->account);
+    (void)cg_strlcpy(n->sandbox, sizeof n->sandbox, l->sandbox);
+    n->call.on_close = on_recalled;
+    if (!cg_wcall_open(sb->warden, &n->call, cg_slice_of("{\"kind\":\"lease\",\"recall\":true}"),
+                       NULL)) {
+        free(n);
+        return false;
+    }
+    l->recalling = true;
+    b->recalls++;
+    return true;
+}
+
+/* True: it waits for what others give back. */
+static bool recall_others(struct budget *b, struct lease *l, int64_t want)
+{
+    for (struct lease *other = b->leases; other; other = other->next)
+        if (other != l)
+            (void)recall(b, other);
+    if (b->recalls == 0)
+        return false;
+    l->wants = want;
+    return true;
+}
+
 void cg_leases_told(struct cg_sandbox *sb, const struct cg_json *costs)
 {
     struct budget *b = find(sb->account);
@@ -269,11 +351,11 @@ void cg_leases_told(struct cg_sandbox *sb, const struct cg_json *costs)
     roll(b);
     struct lease *l = lease_of(b, sb->id, true);
     l->committed = cg_json_int(costs, "committed_nusd", l->committed);
-    if (want <= 0 || l->saving)
+    if (want <= 0 || l->saving || l->recalling || l->wants > 0)
         return;
     if (has >= 0 && has < l->total) /* it did not hear of the last slice */
         tell(telling_of(b->core, sb->id, l->total, true), NULL);
-    else
+    else if (left(b) >= want || !recall_others(b, l, want))
         grant(b, l, want);
 }
 

@@ -1,7 +1,9 @@
 /* Month budgets of accounts. The ledger that counts is each warden's own; what an account may spend
  * is leased to wardens in slices: a slice is kept in the store before its warden hears of it, and
- * what a sandbox has not used comes back when it has ended, as its record tells. So the sum of what
- * wardens may spend never passes the budget, whoever crashes. One thread, the loop's. */
+ * what a sandbox has not used comes back when it has ended, as its record tells, or when another
+ * one wants it: then its warden lowers its limit, on its disk first, and says what it kept. So the
+ * sum of what wardens may spend never passes the budget, whoever crashes. One thread, the loop's.
+ */
 #ifndef CG_CORE_LEASES_H
 #define CG_CORE_LEASES_H
 
@@ -13,7 +15,7 @@ CG_MUST_USE bool cg_leases_start(struct cg_core *c, struct cg_err *e);
 void cg_leases_finish(struct cg_core *c);
 
 bool cg_leases_has(const struct cg_core *c, const char *account);
-/* CG_LIMIT when nothing of the month's budget is left. */
+/* CG_LIMIT when nothing of the month's budget is left, nor in the hands of others, unused. */
 CG_MUST_USE bool cg_leases_allow(struct cg_core *c, const char *account, struct cg_err *e);
 
 /* What a warden told (`costs`): `want_nusd`, `lease_nusd`, `committed_nusd`. */

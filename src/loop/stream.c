@@ -104,6 +104,8 @@ static void do_reads(struct cg_stream *s)
 
 static void do_writes(struct cg_stream *s)
 {
+    if (!s->ops.output) /* only reads: a kick of it is none */
+        s->kicked = false;
     for (int i = 0; i < WRITES && s->ops.output && !s->ended && !s->destroyed; i++) {
         struct cg_slice out = s->ops.output(s->ctx);
         if (s->destroyed)

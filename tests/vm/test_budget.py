@@ -154,6 +154,17 @@ def test_sandboxes_of_an_account_share_a_months_budget_in_slices(world):
         assert [call(s, b + "/v1/messages")[0] for s, b in zip(pair, bases)] == [200, 200]
         seen = server.api("GET", "/v1/account/budget")
         assert seen["spent"] + seen["leased"] + seen["left"] <= 0.02 + 1e-9 and seen["spent"] > 0
+        # two pictures may be 16,384 tokens and are few: what one was lent for them goes to the other when it asks for as much
+        server.api("PUT", "/v1/account/budget", {"budget": 0.03})
+        picture = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGk="}}
+        seen_twice = {**BODY, "messages": [{"role": "user", "content": [picture, picture]}]}
+        assert call(pair[0], bases[0] + "/v1/messages", seen_twice)[0] == 200
+        lent = product.wait_for("it is settled", lambda: (
+            lambda b: b if b["leased"] > 0.012 else None)(server.api("GET", "/v1/account/budget")))
+        assert lent["left"] < 0.016
+        assert call(pair[1], bases[1] + "/v1/messages", seen_twice)[0] == 200
+        seen = server.api("GET", "/v1/account/budget")
+        assert seen["spent"] + seen["leased"] + seen["left"] <= 0.03 + 1e-9
         pair[0].destroy()
         after = product.wait_for("what was in hand comes back", lambda: (
             lambda b: b if b["leased"] < seen["leased"] else None)(server.api("GET", "/v1/account/budget")))

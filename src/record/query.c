@@ -11,7 +11,7 @@ enum {
     ENTRIES = 8192,
     NEAR = 8 * 1024, /* first read at a place; grows while the next line is the next one */
     WINDOW = 256 * 1024,
-    BUDGET = 8 << 20,     /* bytes of lines read for one page */
+    BUDGET = 4 << 20,     /* bytes of lines read for one page */
     SCANNED_MAX = 4 << 20 /* entries looked at for one page */
 };
 

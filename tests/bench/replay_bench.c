@@ -12,11 +12,16 @@
 
 enum { PAGES = 50, PAGE = 1000 };
 
-static double seconds(void)
+static double seconds_of(clockid_t clock)
 {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(clock, &t);
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static double seconds(void)
+{
+    return seconds_of(CLOCK_MONOTONIC);
 }
 
 static bool fill(int dir, long n, uint64_t *bytes, struct cg_err *e)
@@ -57,24 +62,28 @@ static int by_size(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* The slowest and the median of PAGES pages spread over the record, in ms. */
+/* The slowest and the median of PAGES pages spread over the record, in ms; and the most that one
+ * took of the processor, which says what the page costs when others use the machine too. */
 static bool pages(const char *index, int dir, const char *name, struct cg_query q, long n,
                   struct cg_err *e)
 {
-    double took[PAGES];
+    double took[PAGES], cpu = 0;
     unsigned long bytes = 0;
     for (unsigned i = 0; i < PAGES; i++) {
         struct cg_query_end end;
-        double began = seconds();
+        double began = seconds(), began_cpu = seconds_of(CLOCK_THREAD_CPUTIME_ID);
         struct cg_index *ix = cg_index_open(index, e);
         q.after = (uint64_t)(n / PAGES * i);
         if (!ix || !cg_query_run(ix, dir, &q, count, &bytes, &end, e))
             return false;
         cg_index_close(ix);
         took[i] = (seconds() - began) * 1000;
+        double mine = (seconds_of(CLOCK_THREAD_CPUTIME_ID) - began_cpu) * 1000;
+        cpu = mine > cpu ? mine : cpu;
     }
     qsort(took, PAGES, sizeof took[0], by_size);
-    printf(",\"%s_p50_ms\":%.3f,\"%s_max_ms\":%.3f", name, took[PAGES / 2], name, took[PAGES - 1]);
+    printf(",\"%s_p50_ms\":%.3f,\"%s_max_ms\":%.3f,\"%s_max_cpu_ms\":%.3f", name, took[PAGES / 2],
+           name, took[PAGES - 1], name, cpu);
     return true;
 }
 

@@ -221,17 +221,6 @@ static bool read_word(struct cg_options_file *f, yaml_node_t *n, const char *off
     return *out || cg_streq(word, off) || cg_options_bad(f, n, text);
 }
 
-static bool read_signup(struct cg_options_file *f, yaml_node_t *n, enum cg_signup *out)
-{
-    static const char *const words[] = {"closed", "invited", "open"};
-    for (unsigned i = 0; i < CG_COUNT(words); i++)
-        if (cg_streq(cg_options_text(n), words[i])) {
-            *out = (enum cg_signup)i;
-            return true;
-        }
-    return cg_options_bad(f, n, "closed, invited or open is needed");
-}
-
 /* Those of the same section: a message has its limits. */
 static bool unknown_key(struct cg_options_file *f, yaml_node_t *at, const char *section)
 {
@@ -405,7 +394,7 @@ static bool read_key(struct cg_options_file *f, const char *section, const char 
     if (strcmp(full, "golden.snapshots") == 0)
         return read_word(f, value, "on", "off", &o->golden_off);
     if (strcmp(full, "accounts.signup") == 0)
-        return read_signup(f, value, &o->signup);
+        return cg_options_signup(f, value, &o->signup);
     if (strcmp(full, "pause.wake") == 0)
         return read_word(f, value, "on", "off", &o->stay_asleep);
     if (strcmp(full, "pause.snapshot") == 0)

@@ -23,12 +23,14 @@ CG_MUST_USE bool cg_options_file_read(const char *path, struct cg_options *o, st
 /* Adds what a policy has on every machine, and its resolvers. */
 void cg_options_complete(struct cg_options *o);
 
-/* --- what has names of the operator's for keys (options_maps.c) --- */
+/* --- people and what has names of the operator's for keys (options_maps.c) --- */
 
 CG_MUST_USE bool cg_options_provider(struct cg_options_file *f, const char *name, yaml_node_t *at,
                                      yaml_node_t *map, struct cg_options *o);
 CG_MUST_USE bool cg_options_plan(struct cg_options_file *f, const char *name, yaml_node_t *at,
                                  yaml_node_t *map, struct cg_options *o);
+/* accounts.signup: closed, invited or open. */
+CG_MUST_USE bool cg_options_signup(struct cg_options_file *f, yaml_node_t *n, enum cg_signup *out);
 /* accounts.plans: who has which. */
 CG_MUST_USE bool cg_options_people(struct cg_options_file *f, yaml_node_t *map,
                                    struct cg_options *o);

@@ -1,4 +1,5 @@
-/* Sections of the operator's file whose keys are names of the operator's: providers, plans. */
+/* Sections of the operator's file whose keys are names of the operator's: providers, plans; and who
+ * may be on the server. */
 #include <string.h>
 
 #include "core/options_inner.h"
@@ -68,4 +69,15 @@ bool cg_options_people(struct cg_options_file *f, yaml_node_t *map, struct cg_op
     if (map->type != YAML_MAPPING_NODE)
         return cg_options_bad(f, map, "accounts.plans maps addresses or accounts to plans");
     return read_texts(f, map, "an address and a plan are needed", set_person, &o->plans);
+}
+
+bool cg_options_signup(struct cg_options_file *f, yaml_node_t *n, enum cg_signup *out)
+{
+    static const char *const words[] = {"closed", "invited", "open"};
+    for (unsigned i = 0; i < CG_COUNT(words); i++)
+        if (cg_streq(cg_options_text(n), words[i])) {
+            *out = (enum cg_signup)i;
+            return true;
+        }
+    return cg_options_bad(f, n, "closed, invited or open is needed");
 }

@@ -3,12 +3,16 @@
 import asyncio
 import io
 import os
+import re
+import subprocess
+import sys
 import tarfile
 import threading
 
 import pytest
 
 import caged as sdk
+from conftest import ROOT
 
 
 def test_commands_run_and_their_outcome_is_told(client, box):
@@ -156,3 +160,26 @@ def test_the_same_with_asyncio_side_by_side(server, box):
                 await caged.sandboxes.get("cage-zzzzzzzz")
 
     asyncio.run(asyncio.wait_for(go(), 60))
+
+
+def test_the_readme_runs_as_one_program(server, tmp_path):
+    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "sdk" / "python" / "README.md").read_text(), re.M | re.S)
+    assert len(blocks) >= 8
+    (tmp_path / "readme.py").write_text("\n".join(blocks))
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "sdk" / "python" / "src"), "CAGED_API_KEY": server.key, "CAGED_API_URL": server.url}
+    done = subprocess.run([sys.executable, "-W", "error", tmp_path / "readme.py"], env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for word in ("running", "hello\n 3 False", "1\n2\n3\n0", "30 100", "a text", "3\n", "notes", "filesystem_read", "['owner']", "404 there is no sandbox"):
+        assert word in done.stdout, (word, done.stdout)
+
+
+def test_ports_and_the_network_are_asked_and_changed(client, box):
+    assert client.sandboxes.network(box)["mode"] == "full"
+    assert client.sandboxes.protect_port(box, 3000, "a password").protected
+    share = client.sandboxes.share_port(box, 3000, expires_in=60)
+    assert "3000" in share.url and share.expires_at
+    client.sandboxes.unprotect_port(box, 3000)
+    assert [p for p in client.sandboxes.ports(box) if p.protected] == []
+    assert {row["sandbox_id"] for row in client.billing.export_usage("sandbox")} >= {box}
+    month = client.billing.list_invoices()[0]["month"]
+    assert box in [b["sandbox_id"] for b in client.billing.get_invoice(month)["sandboxes"]]

@@ -1,5 +1,5 @@
 /* A server of Caged, as one API key sees it. */
-import { Account, Secrets } from "./account.js";
+import { Account, Secrets, Teams } from "./account.js";
 import type { Answer, Template, Ticket } from "./api.js";
 import { Events } from "./events.js";
 import { Files } from "./files.js";
@@ -15,6 +15,7 @@ export class Caged {
   readonly snapshots: Snapshots;
   readonly account: Account;
   readonly secrets: Secrets;
+  readonly teams: Teams;
   readonly sessions: Sessions;
   readonly events: Events;
   readonly alerts: Alerts;
@@ -28,6 +29,7 @@ export class Caged {
     this.snapshots = new Snapshots(t);
     this.account = new Account(t);
     this.secrets = new Secrets(t);
+    this.teams = new Teams(t);
     this.sessions = new Sessions(t);
     this.events = new Events(t);
     this.alerts = new Alerts(t);

@@ -1,5 +1,5 @@
 /* What was seen and what it cost: agent sessions and replay, alerts, notifications, billing. */
-import type { Answer, Subscription, Usage } from "./api.js";
+import type { Answer, StatementDetail, Subscription, Usage } from "./api.js";
 import type * as m from "./models.js";
 import { sandboxPath } from "./sandboxes.js";
 import { members, type Transport } from "./transport.js";
@@ -127,10 +127,20 @@ export class Billing {
     return this.#t.json("GET", "/v1/billing/usage");
   }
 
-  /** By sandbox and day, by day, or by sandbox; days as 2026-11-28, both included. */
-  exportUsage(options: { from?: string; to?: string; groupBy?: "sandbox_day" | "day" | "sandbox" } = {}): Promise<Answer<"exportUsage">> {
+  /** By sandbox and day, by day, by sandbox, by agent or by model; days as 2026-11-28, both included. */
+  exportUsage(options: { from?: string; to?: string; groupBy?: "sandbox_day" | "day" | "sandbox" | "agent" | "model" } = {}): Promise<Answer<"exportUsage">> {
     const { from, to, groupBy: group_by } = options;
     return this.#t.json("GET", "/v1/billing/usage/export", { params: { from, to, group_by } });
+  }
+
+  /** A statement for each month in which something was used, newest first. */
+  listInvoices(): Promise<Answer<"listInvoices">> {
+    return this.#t.json("GET", "/v1/billing/invoices");
+  }
+
+  /** One statement with its sandboxes; a month is as 2026-11. */
+  getInvoice(month: string): Promise<StatementDetail> {
+    return this.#t.json("GET", `/v1/billing/invoices/${segment(month)}`);
   }
 
   /** The address of a payment page; a server without a payment provider answers NotAvailableError. */

@@ -113,6 +113,30 @@ class Port(Model):
 
 
 @dataclass(frozen=True)
+class Share(Model):
+    url: str = ""
+    expires_at: str = ""
+
+
+@dataclass(frozen=True)
+class Team(Model):
+    id: str = ""
+    name: str = ""
+    role: str = ""
+    member_count: int = 0
+    created_at: str = ""
+
+
+@dataclass(frozen=True)
+class TeamMember(Model):
+    account_id: str = ""
+    email: str = ""
+    name: str = ""
+    role: str = ""
+    joined_at: str = ""
+
+
+@dataclass(frozen=True)
 class TrustScore(Model):
     session_id: str = ""
     score: int = 0

@@ -8,7 +8,7 @@ import httpx
 
 from .. import _wire
 from ..models import Template, Ticket
-from .account import AsyncAccount, AsyncSecrets
+from .account import AsyncAccount, AsyncSecrets, AsyncTeams
 from .events import AsyncEvents
 from .files import AsyncFiles
 from .observe import AsyncAlerts, AsyncBilling, AsyncNotifications, AsyncSessions
@@ -39,6 +39,7 @@ class AsyncCaged:
         self.snapshots = AsyncSnapshots(self._t)
         self.account = AsyncAccount(self._t)
         self.secrets = AsyncSecrets(self._t)
+        self.teams = AsyncTeams(self._t)
         self.sessions = AsyncSessions(self._t)
         self.events = AsyncEvents(self._t)
         self.alerts = AsyncAlerts(self._t)

@@ -127,6 +127,21 @@ class AsyncBilling:
     async def get_usage(self) -> Usage:
         return Usage.from_dict(await self._t.json("GET", "/v1/billing/usage"))
 
+    async def export_usage(
+        self, group_by: str = "sandbox_day", *, start: str | None = None, end: str | None = None
+    ) -> builtins.list[dict[str, Any]]:
+        """Rows by sandbox_day, day, sandbox, agent or model; days as 2026-11-28, both included."""
+        params = {"group_by": group_by, "from": start, "to": end}
+        return list(await self._t.json("GET", "/v1/billing/usage/export", params=params))
+
+    async def list_invoices(self) -> builtins.list[dict[str, Any]]:
+        """A statement for each month in which something was used, newest first."""
+        return list(await self._t.json("GET", "/v1/billing/invoices"))
+
+    async def get_invoice(self, month: str) -> dict[str, Any]:
+        """One statement with its sandboxes; a month is as 2026-11."""
+        return dict(await self._t.json("GET", f"/v1/billing/invoices/{_wire.segment(month)}"))
+
     async def create_checkout(self, plan: str) -> str:
         """The address of a payment page; a server without a payment provider answers NotAvailableError."""
         return str((await self._t.json("POST", "/v1/billing/checkout", json={"plan_id": plan}))["url"])

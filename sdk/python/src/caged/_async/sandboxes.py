@@ -6,7 +6,7 @@ import builtins
 from typing import Any
 
 from .. import _wire
-from ..models import ExecResult, Fork, LogEntry, Port, Sandbox, TrustScore
+from ..models import ExecResult, Fork, LogEntry, Port, Sandbox, Share, TrustScore
 from ..streams import SandboxStreams
 from .transport import AsyncTransport
 
@@ -27,7 +27,7 @@ class AsyncSandboxes(SandboxStreams):
 
         `params` are members of the request: name, cpus, memory_mb, disk_gb, network_mode, allowlist, env, repo,
         repo_token, repo_branch, repo_commit, repo_subdir, budget, init_script, secrets, timeout (idle seconds),
-        packages, agents. Never sent twice, so a broken connection leaves the question to `list`.
+        packages, agents, team. Never sent twice, so a broken connection leaves the question to `list`.
         """
         answer = await self._t.json(
             "POST",
@@ -113,6 +113,19 @@ class AsyncSandboxes(SandboxStreams):
             "POST", _path(sandbox_id, f"/ports/{int(port)}/protect"), json={"password": password}
         )
         return Port.from_dict(answer)
+
+    async def unprotect_port(self, sandbox_id: str, port: int) -> None:
+        """Nobody needs a password any more."""
+        await self._t.request("DELETE", _path(sandbox_id, f"/ports/{int(port)}/protect"))
+
+    async def share_port(self, sandbox_id: str, port: int, *, expires_in: int | None = None) -> Share:
+        """A link to the port's preview that needs no password for so many seconds (an hour)."""
+        body = _wire.body({"expires_in": expires_in})
+        return Share.from_dict(await self._t.json("POST", _path(sandbox_id, f"/ports/{int(port)}/share"), json=body))
+
+    async def network(self, sandbox_id: str) -> dict[str, Any]:
+        """What it may reach."""
+        return dict(await self._t.json("GET", _path(sandbox_id, "/network")))
 
     async def trust_scores(self, sandbox_id: str) -> builtins.list[TrustScore]:
         """One row for each of its sessions."""

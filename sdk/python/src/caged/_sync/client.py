@@ -9,7 +9,7 @@ import httpx
 
 from .. import _wire
 from ..models import Template, Ticket
-from .account import Account, Secrets
+from .account import Account, Secrets, Teams
 from .events import Events
 from .files import Files
 from .observe import Alerts, Billing, Notifications, Sessions
@@ -40,6 +40,7 @@ class Caged:
         self.snapshots = Snapshots(self._t)
         self.account = Account(self._t)
         self.secrets = Secrets(self._t)
+        self.teams = Teams(self._t)
         self.sessions = Sessions(self._t)
         self.events = Events(self._t)
         self.alerts = Alerts(self._t)

@@ -128,6 +128,21 @@ class Billing:
     def get_usage(self) -> Usage:
         return Usage.from_dict(self._t.json("GET", "/v1/billing/usage"))
 
+    def export_usage(
+        self, group_by: str = "sandbox_day", *, start: str | None = None, end: str | None = None
+    ) -> builtins.list[dict[str, Any]]:
+        """Rows by sandbox_day, day, sandbox, agent or model; days as 2026-11-28, both included."""
+        params = {"group_by": group_by, "from": start, "to": end}
+        return list(self._t.json("GET", "/v1/billing/usage/export", params=params))
+
+    def list_invoices(self) -> builtins.list[dict[str, Any]]:
+        """A statement for each month in which something was used, newest first."""
+        return list(self._t.json("GET", "/v1/billing/invoices"))
+
+    def get_invoice(self, month: str) -> dict[str, Any]:
+        """One statement with its sandboxes; a month is as 2026-11."""
+        return dict(self._t.json("GET", f"/v1/billing/invoices/{_wire.segment(month)}"))
+
     def create_checkout(self, plan: str) -> str:
         """The address of a payment page; a server without a payment provider answers NotAvailableError."""
         return str((self._t.json("POST", "/v1/billing/checkout", json={"plan_id": plan}))["url"])

@@ -7,7 +7,7 @@ import builtins
 from typing import Any
 
 from .. import _wire
-from ..models import ExecResult, Fork, LogEntry, Port, Sandbox, TrustScore
+from ..models import ExecResult, Fork, LogEntry, Port, Sandbox, Share, TrustScore
 from ..streams import SandboxStreams
 from .transport import Transport
 
@@ -28,7 +28,7 @@ class Sandboxes(SandboxStreams):
 
         `params` are members of the request: name, cpus, memory_mb, disk_gb, network_mode, allowlist, env, repo,
         repo_token, repo_branch, repo_commit, repo_subdir, budget, init_script, secrets, timeout (idle seconds),
-        packages, agents. Never sent twice, so a broken connection leaves the question to `list`.
+        packages, agents, team. Never sent twice, so a broken connection leaves the question to `list`.
         """
         answer = self._t.json(
             "POST",
@@ -114,6 +114,19 @@ class Sandboxes(SandboxStreams):
             "POST", _path(sandbox_id, f"/ports/{int(port)}/protect"), json={"password": password}
         )
         return Port.from_dict(answer)
+
+    def unprotect_port(self, sandbox_id: str, port: int) -> None:
+        """Nobody needs a password any more."""
+        self._t.request("DELETE", _path(sandbox_id, f"/ports/{int(port)}/protect"))
+
+    def share_port(self, sandbox_id: str, port: int, *, expires_in: int | None = None) -> Share:
+        """A link to the port's preview that needs no password for so many seconds (an hour)."""
+        body = _wire.body({"expires_in": expires_in})
+        return Share.from_dict(self._t.json("POST", _path(sandbox_id, f"/ports/{int(port)}/share"), json=body))
+
+    def network(self, sandbox_id: str) -> dict[str, Any]:
+        """What it may reach."""
+        return dict(self._t.json("GET", _path(sandbox_id, "/network")))
 
     def trust_scores(self, sandbox_id: str) -> builtins.list[TrustScore]:
         """One row for each of its sessions."""

@@ -52,10 +52,12 @@ static bool put_text(const char *path, mode_t mode, const char *text, struct cg_
 {
     /* written over, not anew: ext4 waits for the disk when a file that was emptied is closed */
     CG_OWN(cg_drop_fd) int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, mode);
-    if (fd < 0)
+    off_t size = (off_t)strlen(text);
+    struct stat st;
+    if (fd < 0 || fstat(fd, &st) != 0)
         return cg_fail_sys(e, "write %s", path);
     return cg_fd_write_full(fd, text, strlen(text), e) &&
-           (ftruncate(fd, (off_t)strlen(text)) == 0 || cg_fail_sys(e, "write %s", path));
+           (st.st_size <= size || ftruncate(fd, size) == 0 || cg_fail_sys(e, "write %s", path));
 }
 
 /* The kernel's boot_id is that of the snapshot: one of our own covers it. */
@@ -122,38 +124,81 @@ static bool set_env(const struct cg_json *env, struct cg_err *e)
     return true;
 }
 
-/* Once: a guest that was forked or restored has it already. */
-static bool add_ca(const char *pem, struct cg_err *e)
+static const char bundle[] = "/etc/ssl/certs/ca-certificates.crt";
+
+static struct {
+    char *pem;    /* what was added last */
+    off_t before; /* length of the bundle without it; -1: it was there already */
+    bool looked;  /* the bundle holds none of another agent's, and has been opened for writing */
+    bool trial;   /* it came with a setup of nobody's, and may not be wanted */
+} ca;
+
+/* The first time that a file of the template is opened for writing, the whole of it is copied up
+ * and synced. A guest that is made ready in advance has that behind it. */
+static void prepare_bundle(void)
 {
-    static const char bundle[] = "/etc/ssl/certs/ca-certificates.crt";
+    CG_OWN(cg_drop_fd) int fd = open(bundle, O_WRONLY | O_APPEND | O_CLOEXEC);
+    ca.looked = fd >= 0;
+}
+
+static bool forget_ca(struct cg_err *e)
+{
+    free(ca.pem);
+    ca.pem = NULL;
+    ca.trial = false;
+    return (unlink("/etc/ssl/certs/caged-ca.pem") == 0 &&
+            (ca.before < 0 || truncate(bundle, ca.before) == 0)) ||
+           cg_fail_sys(e, "take a CA out of %s", bundle);
+}
+
+static bool append_ca(const char *pem, struct cg_err *e)
+{
+    CG_OWN(cg_drop_fd) int fd = open(bundle, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
+    struct stat st;
+    if (fd < 0 || fstat(fd, &st) != 0)
+        return cg_fail_sys(e, "add the sandbox's CA to %s", bundle);
+    ca.before = st.st_size;
+    return cg_fd_write_full(fd, pem, strlen(pem), e);
+}
+
+/* Once: a guest that was forked or restored has it already. */
+static bool add_ca(const char *pem, bool trial, struct cg_err *e)
+{
+    bool same = pem && ca.pem && strcmp(pem, ca.pem) == 0;
     CG_OWN(cg_drop_free) char *have = NULL;
-    if (!pem)
+    if (ca.trial && !same && !forget_ca(e))
+        return false;
+    ca.trial = trial && pem;
+    if (!pem || same)
         return true;
     if (!cg_fs_mkdirs("/etc/ssl/certs", 0755, e) ||
         !put_text("/etc/ssl/certs/caged-ca.pem", 0644, pem, e))
         return false;
-    if ((cg_fs_slurp(bundle, 4 << 20, &have, NULL, NULL) && strstr(have, pem)))
-        return true;
-    CG_OWN(cg_drop_fd) int fd = open(bundle, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
-    if (fd < 0)
-        return cg_fail_sys(e, "add the sandbox's CA to %s", bundle);
-    return cg_fd_write_full(fd, pem, strlen(pem), e);
+    bool there = !ca.looked && cg_fs_slurp(bundle, 4 << 20, &have, NULL, NULL) && strstr(have, pem);
+    ca.looked = true;
+    ca.before = -1;
+    free(ca.pem);
+    ca.pem = cg_strdup(pem);
+    return there || append_ca(pem, e);
 }
 
 static bool apply(const struct cg_json *r, struct cg_err *e)
 {
     static const char *const members[] = {"sandbox_id", "hostname", "entropy",     "wall_ns",
                                           "env",        "ca_pem",   "resize_disk", "disk_bytes",
-                                          "same",       NULL};
+                                          "same",       "warm",     NULL};
     if (!request_check(r, members, e) || !set_env(cg_json_get(r, "env"), e))
         return false;
     if (!agent.in_vm)
         return true; /* a plain program does not touch its host */
+    bool warm = cg_json_bool(r, "warm", false);
+    if (warm)
+        prepare_bundle();
     return add_entropy(cg_json_str(r, "entropy"), e) &&
            set_clock(cg_json_int(r, "wall_ns", 0), e) &&
            (cg_json_bool(r, "same", false) ||
             (set_names(cg_json_str(r, "hostname"), e) && hostkeys_renew(e))) &&
-           add_ca(cg_json_str(r, "ca_pem"), e) &&
+           add_ca(cg_json_str(r, "ca_pem"), warm, e) &&
            (!cg_json_bool(r, "resize_disk", true) ||
             boot_grow_disk((uint64_t)cg_json_int(r, "disk_bytes", 0), e));
 }

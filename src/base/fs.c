@@ -50,7 +50,8 @@ static bool sync_parent(const char *path, struct cg_err *e)
     return true;
 }
 
-bool cg_fs_replace(const char *path, const void *p, size_t n, mode_t mode, struct cg_err *e)
+static bool replace(const char *path, const void *p, size_t n, mode_t mode, bool sync,
+                    struct cg_err *e)
 {
     CG_OWN(cg_drop_free) char *tmp = cg_format("%s.new.%ld", path, (long)getpid());
     CG_OWN(cg_drop_fd) int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
@@ -58,13 +59,28 @@ bool cg_fs_replace(const char *path, const void *p, size_t n, mode_t mode, struc
         return cg_fail_sys(e, "create %s", tmp);
     bool ok = fchmod(fd, mode) == 0 || cg_fail_sys(e, "set the mode of %s", tmp);
     ok = ok && cg_fd_write_full(fd, p, n, e);
-    ok = ok && (fsync(fd) == 0 || cg_fail_sys(e, "sync %s", tmp));
+    ok = ok && (!sync || fsync(fd) == 0 || cg_fail_sys(e, "sync %s", tmp));
     ok = ok && (rename(tmp, path) == 0 || cg_fail_sys(e, "rename %s to %s", tmp, path));
-    if (!ok) {
+    if (!ok)
         unlink(tmp);
-        return false;
-    }
-    return sync_parent(path, e);
+    return ok;
+}
+
+bool cg_fs_replace(const char *path, const void *p, size_t n, mode_t mode, struct cg_err *e)
+{
+    return replace(path, p, n, mode, true, e) && sync_parent(path, e);
+}
+
+static bool says(const char *path, const void *p, size_t n)
+{
+    CG_OWN(cg_drop_free) char *text = NULL;
+    size_t size = 0;
+    return cg_fs_slurp(path, n, &text, &size, NULL) && size == n && memcmp(text, p, n) == 0;
+}
+
+bool cg_fs_place(const char *path, const void *p, size_t n, mode_t mode, struct cg_err *e)
+{
+    return says(path, p, n) || replace(path, p, n, mode, false, e);
 }
 
 bool cg_fs_mkdirs(const char *path, mode_t mode, struct cg_err *e)

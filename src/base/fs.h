@@ -16,6 +16,11 @@ CG_MUST_USE bool cg_fs_slurp(const char *path, size_t max, char **out, size_t *n
 CG_MUST_USE bool cg_fs_replace(const char *path, const void *p, size_t n, mode_t mode,
                                struct cg_err *e);
 
+/* The same as long as the machine runs: nothing is synced. A file that says so already is left
+ * alone. */
+CG_MUST_USE bool cg_fs_place(const char *path, const void *p, size_t n, mode_t mode,
+                             struct cg_err *e);
+
 /* mkdir -p; existing folders are fine and keep their mode. */
 CG_MUST_USE bool cg_fs_mkdirs(const char *path, mode_t mode, struct cg_err *e);
 

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "jail/jail.h"
 #include "jail/seccomp.h"
+#include "warden/ready.h"
 #include "warden/warden.h"
 #include "warden/warm.h"
 
@@ -35,10 +36,12 @@ static void await_server(int listener)
 }
 
 /* Without a configuration it is of nobody yet: the guest is made ready, then it waits. */
-static bool be_spare(struct cg_warden_fds *fds, struct cg_err *e)
+static bool be_spare(struct cg_warden_fds *fds, const char *id, struct cg_err *e)
 {
     if (faccessat(fds->dir, "vm.state", F_OK, 0) == 0) {
-        fds->restored = warm_restore(uv_default_loop(), fds->dir, fds->vmm, fds->link, e);
+        fds->ready = ready_create(fds->dir, id);
+        fds->restored = warm_restore(uv_default_loop(), fds->dir, fds->vmm, fds->link,
+                                     ready_ca_pem(fds->ready), e);
         fds->vmm = -1;
         if (!fds->restored)
             return false;
@@ -63,7 +66,13 @@ static int run(const char *id)
     };
     struct cg_err e = CG_ERR_INIT;
     struct warden *w = NULL;
-    if (fds.dir >= 0 && faccessat(fds.dir, "config.json", F_OK, 0) != 0 && !be_spare(&fds, &e)) {
+    /* CAGED_NO_SECCOMP is for tests under sanitizers, whose calls the filter does not know */
+    if (!getenv("CAGED_NO_SECCOMP") && !cg_seccomp_warden(&e)) {
+        cg_log(CG_LOG_ERROR, CG_EVENT("warden.failed"), CG_E(&e));
+        return CG_WARDEN_NO_START;
+    }
+    if (fds.dir >= 0 && faccessat(fds.dir, "config.json", F_OK, 0) != 0 &&
+        !be_spare(&fds, id, &e)) {
         cg_log(CG_LOG_ERROR, CG_EVENT("warden.spare_failed"), CG_E(&e));
         return CG_WARDEN_NO_START;
     }
@@ -76,12 +85,7 @@ static int run(const char *id)
         cg_log(CG_LOG_ERROR, CG_EVENT("warden.failed"), CG_E(&e));
         return CG_WARDEN_NO_START;
     }
-    int code = CG_WARDEN_NO_START;
-    /* CAGED_NO_SECCOMP is for tests under sanitizers, whose calls the filter does not know */
-    if (getenv("CAGED_NO_SECCOMP") || cg_seccomp_warden(&e))
-        code = cg_warden_run(w);
-    else
-        cg_log(CG_LOG_ERROR, CG_EVENT("warden.failed"), CG_E(&e));
+    int code = cg_warden_run(w);
     cg_warden_destroy(w);
     return code;
 }

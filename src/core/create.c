@@ -135,6 +135,27 @@ static void adopt_spare(struct cg_creation *n, struct cg_spec *spec)
     sb->init = spec->init_script ? CG_INIT_PENDING : CG_INIT_NONE;
 }
 
+static void personalise_work(uv_work_t *work)
+{
+    struct cg_creation *n = CG_CONTAINER(work, struct cg_creation, work);
+    n->ok = cg_creation_personalise(n, &n->err);
+}
+
+static void personalised(uv_work_t *work, int status)
+{
+    struct cg_creation *n = CG_CONTAINER(work, struct cg_creation, work);
+    struct cg_err e = n->err;
+    (void)status;
+    n->working = false;
+    if (n->ok && (n->sb->doomed || n->lost))
+        n->ok =
+            cg_fail(&e, CG_CONFLICT, n->lost ? "its keeper ended" : "destroyed while it was made");
+    if (n->ok)
+        connect_warden(n);
+    else
+        fail(n, &e);
+}
+
 struct cg_sandbox *cg_core_create(struct cg_core *c, const char *account, struct cg_spec *spec,
                                   char *repo_token, cg_sandbox_done *done, void *ctx,
                                   struct cg_err *e)
@@ -157,7 +178,12 @@ struct cg_sandbox *cg_core_create(struct cg_core *c, const char *account, struct
     cg_sandbox_add(c, sb);
     cg_sandbox_wait(&sb->create_waiters, done, ctx);
     cg_sandbox_phase(sb, "prepare", 5);
-    cg_sandbox_save(sb, on_saved, n);
+    if (n->taken) { /* it was there before its row: without one it is nobody's, and removed */
+        cg_sandbox_save(sb, NULL, NULL);
+        uv_queue_work(c->loop, &n->work, personalise_work, personalised);
+    } else {
+        cg_sandbox_save(sb, on_saved, n);
+    }
     return sb;
 }
 
@@ -279,27 +305,6 @@ void cg_creations_go_on(struct cg_core *c)
     }
 }
 
-static void personalise_work(uv_work_t *work)
-{
-    struct cg_creation *n = CG_CONTAINER(work, struct cg_creation, work);
-    n->ok = cg_creation_personalise(n, &n->err);
-}
-
-static void personalised(uv_work_t *work, int status)
-{
-    struct cg_creation *n = CG_CONTAINER(work, struct cg_creation, work);
-    struct cg_err e = n->err;
-    (void)status;
-    n->working = false;
-    if (n->ok && (n->sb->doomed || n->lost))
-        n->ok =
-            cg_fail(&e, CG_CONFLICT, n->lost ? "its keeper ended" : "destroyed while it was made");
-    if (n->ok)
-        connect_warden(n);
-    else
-        fail(n, &e);
-}
-
 static void on_saved(void *ctx, const struct cg_err *err)
 {
     struct cg_creation *n = ctx;
@@ -307,10 +312,6 @@ static void on_saved(void *ctx, const struct cg_err *err)
     if (err) {
         n->working = false;
         fail(n, err);
-        return;
-    }
-    if (n->taken) {
-        uv_queue_work(c->loop, &n->work, personalise_work, personalised);
         return;
     }
     if (c->probe_runs) {
@@ -473,8 +474,6 @@ static void on_running_saved(void *ctx, const struct cg_err *err)
         return; /* it ended meanwhile */
     if (err)
         fail(n, err);
-    else if (n->resume || n->snapshot)
-        cg_creation_done(n);
     else
         cg_creation_init(n);
 }
@@ -484,7 +483,10 @@ void cg_creation_running(struct cg_creation *n)
 {
     cg_sandbox_set_status(n->sb, CG_STATUS_RUNNING);
     cg_log(CG_LOG_INFO, CG_EVENT("sandbox.running"), CG_S("id", n->sb->id));
-    cg_sandbox_save(n->sb, on_running_saved, n->sb);
+    if (n->resume || n->snapshot || !cg_creation_inits(n))
+        cg_creation_done(n); /* which saves the row itself */
+    else
+        cg_sandbox_save(n->sb, on_running_saved, n->sb);
 }
 
 static void on_boot_progress(struct cg_wcall *call, const struct cg_json *m)

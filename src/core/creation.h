@@ -51,9 +51,10 @@ CG_MUST_USE bool cg_creation_personalise(struct cg_creation *n, struct cg_err *e
 struct cg_creation *cg_creation_spare(struct cg_core *c, struct cg_spec *spec, struct cg_err *e);
 
 void cg_creation_write_hosts(const struct cg_egress_policy *p, struct cg_jsonw *w);
-void cg_creation_clone(struct cg_creation *n);   /* then running */
-void cg_creation_running(struct cg_creation *n); /* durable, then init */
-void cg_creation_init(struct cg_creation *n);    /* then done */
+void cg_creation_clone(struct cg_creation *n);       /* then running */
+void cg_creation_running(struct cg_creation *n);     /* durable, then init */
+bool cg_creation_inits(const struct cg_creation *n); /* there is a script to run now */
+void cg_creation_init(struct cg_creation *n);        /* then done */
 void cg_creation_done(struct cg_creation *n);
 
 /* Asks the broker to end its keeper and all it holds. */

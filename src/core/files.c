@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -105,7 +106,7 @@ static bool write_config(struct cg_creation *n, const struct cg_image *image, co
     if (b.full)
         return cg_fail(e, CG_TOO_LARGE, "env is too large");
     CG_OWN(cg_drop_free) char *path = cg_format("%s/config.json", dir);
-    return cg_fs_replace(path, b.p, b.n, 0644, e);
+    return cg_fs_place(path, b.p, b.n, 0644, e);
 }
 
 static bool open_fd(struct cg_creation *n, unsigned which, const char *path, int flags,
@@ -113,6 +114,29 @@ static bool open_fd(struct cg_creation *n, unsigned which, const char *path, int
 {
     n->fds[which] = open(path, flags | O_CLOEXEC | O_NOCTTY, 0660);
     return n->fds[which] >= 0 || cg_fail_sys(e, "open %s", path);
+}
+
+/* A VMM keeps a copy of its kernel for as long as it runs. One that restores a guest never starts
+ * it: the head of it, which says what it is, is enough (the kernel's Documentation/x86/boot). */
+static bool open_kernel(struct cg_creation *n, const char *path, struct cg_err *e)
+{
+    enum { SECTORS = 0x1f1, MAGIC = 0x202, SECTOR = 512, HEAD_MAX = 64 * SECTOR };
+    unsigned char head[HEAD_MAX];
+    int *fd = &n->fds[CG_JAIL_FD_KERNEL];
+    bool restores = n->golden || n->saved || (n->resume && !n->cold);
+    if (!open_fd(n, CG_JAIL_FD_KERNEL, path, O_RDONLY, e))
+        return false;
+    ssize_t got = restores ? pread(*fd, head, sizeof head, 0) : 0;
+    size_t size =
+        got == sizeof head ? ((size_t)(head[SECTORS] ? head[SECTORS] : 4) + 1) * SECTOR : 0;
+    if (size == 0 || size > sizeof head || memcmp(head + MAGIC, "HdrS", 4) != 0)
+        return true;
+    CG_OWN(cg_drop_fd) int part = memfd_create("caged-kernel", MFD_CLOEXEC);
+    if (part < 0 || !cg_fd_write_full(part, head, size, e))
+        return cg_fail_sys(e, "keep the head of %s", path);
+    cg_drop_fd(fd);
+    *fd = CG_MOVE_FD(part);
+    return true;
 }
 
 static bool open_files(struct cg_creation *n, const struct cg_image *image, const char *dir,
@@ -127,7 +151,7 @@ static bool open_files(struct cg_creation *n, const struct cg_image *image, cons
         return false;
     bool ok = open_fd(n, CG_JAIL_FD_DIR, dir, O_RDONLY | O_DIRECTORY, e) &&
               open_fd(n, CG_JAIL_FD_RUN, run, O_RDONLY | O_DIRECTORY, e) &&
-              open_fd(n, CG_JAIL_FD_KERNEL, image->kernel_path, O_RDONLY, e) &&
+              open_kernel(n, image->kernel_path, e) &&
               open_fd(n, CG_JAIL_FD_INITRAMFS, image->initramfs_path, O_RDONLY, e) &&
               open_fd(n, CG_JAIL_FD_BASE, n->sb->base_path, O_RDONLY, e) &&
               open_fd(n, CG_JAIL_FD_DISK_RW, disk, O_RDWR, e) &&
@@ -233,8 +257,8 @@ bool cg_creation_prepare(struct cg_creation *n, struct cg_err *e)
             ok = cg_fail(e, CG_NOT_FOUND, "there is no golden snapshot of that shape any more");
         ok = ok && (n->spare || write_config(n, &image, dir, e));
     }
-    ok = ok && (n->spare || cg_prices_place(sb, dir, e)) &&
-         (n->spare || n->resume || sb->helper || cg_scores_place(sb, dir, e)) &&
+    ok = ok && cg_prices_place(sb, dir, e) &&
+         (n->resume || (sb->helper && !n->spare) || cg_scores_place(sb, dir, e)) &&
          open_files(n, &image, dir, run, e);
     cg_image_finish(&image);
     return ok;

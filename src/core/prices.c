@@ -35,8 +35,8 @@ bool cg_prices_place(const struct cg_sandbox *sb, const char *dir, struct cg_err
     CG_OWN(cg_drop_free) char *to_own = cg_format("%s/prices.own.json", dir);
     CG_OWN(cg_drop_free) char *book = NULL;
     CG_OWN(cg_drop_free) char *own = NULL;
-    return read_both(sb->core, &book, &own, e) && cg_fs_replace(to, book, strlen(book), 0644, e) &&
-           (!own || cg_fs_replace(to_own, own, strlen(own), 0644, e));
+    return read_both(sb->core, &book, &own, e) && cg_fs_place(to, book, strlen(book), 0644, e) &&
+           (!own || cg_fs_place(to_own, own, strlen(own), 0644, e));
 }
 
 static void write_member(const struct cg_json *book, const char *key, struct cg_jsonw *w)

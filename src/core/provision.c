@@ -257,13 +257,15 @@ static void on_init(struct cg_wcall *call, const struct cg_json *result, const s
     cg_creation_done(n);
 }
 
+bool cg_creation_inits(const struct cg_creation *n)
+{
+    const struct cg_spec *s = &n->sb->spec;
+    return s->init_script && (!s->defer_init || n->init_only);
+}
+
 void cg_creation_init(struct cg_creation *n)
 {
     struct cg_sandbox *sb = n->sb;
-    if (!sb->spec.init_script || (sb->spec.defer_init && !n->init_only)) {
-        cg_creation_done(n);
-        return;
-    }
     sb->init = CG_INIT_RUNNING;
     cg_sandbox_phase(sb, "init", 85);
     CG_OWN(cg_drop_buf) struct cg_buf b;

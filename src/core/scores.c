@@ -61,11 +61,11 @@ bool cg_scores_place(const struct cg_sandbox *sb, const char *dir, struct cg_err
     CG_OWN(cg_drop_free) char *to = cg_format("%s/trust.yaml", dir);
     CG_OWN(cg_drop_free) char *to_own = cg_format("%s/trust.own.yaml", dir);
     (void)sb;
-    if (!rules.text || !cg_fs_replace(to, rules.text, rules.n, 0644, e))
+    if (!rules.text || !cg_fs_place(to, rules.text, rules.n, 0644, e))
         return rules.text == NULL || cg_wrap(e, "rules of trust");
     if (!rules.over)
         return unlink(to_own) == 0 || true;
-    return cg_fs_replace(to_own, rules.over, strlen(rules.over), 0644, e) ||
+    return cg_fs_place(to_own, rules.over, strlen(rules.over), 0644, e) ||
            cg_wrap(e, "rules of trust");
 }
 

@@ -452,6 +452,11 @@ void cg_gateway_serve(struct cg_gateway *g, int fd, const char *host)
 
 /* --- life --- */
 
+void cg_gateway_start_libraries(void)
+{
+    cg_upstream_start_libraries();
+}
+
 struct cg_gateway *cg_gateway_create(uv_loop_t *loop, const struct cg_gateway_options *o,
                                      struct cg_err *e)
 {

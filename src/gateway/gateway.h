@@ -67,6 +67,10 @@ struct cg_gateway_stats {
     unsigned open;
 };
 
+/* Starts the libraries that a gateway uses, which takes milliseconds: whoever has time for it does
+ * it in advance. */
+void cg_gateway_start_libraries(void);
+
 CG_MUST_USE struct cg_gateway *
 cg_gateway_create(uv_loop_t *loop, const struct cg_gateway_options *o, struct cg_err *e);
 /* Ends all calls (settled high, told) and closes everything; memory goes by the loop. */

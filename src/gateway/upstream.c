@@ -267,6 +267,11 @@ static int want_time(CURLM *multi, long ms, void *ctx)
     return 0;
 }
 
+void cg_upstream_start_libraries(void)
+{
+    (void)curl_global_init(CURL_GLOBAL_DEFAULT); /* whoever needs it asks again, and hears why */
+}
+
 struct cg_upstream *cg_upstream_create(uv_loop_t *loop, struct cg_err *e)
 {
     struct cg_upstream *u = cg_alloc(sizeof *u);

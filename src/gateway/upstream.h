@@ -37,6 +37,7 @@ struct cg_fetch_request {
     uint32_t connect_ms;
 };
 
+void cg_upstream_start_libraries(void);
 CG_MUST_USE struct cg_upstream *cg_upstream_create(uv_loop_t *loop, struct cg_err *e);
 /* Every fetch must be over. Handles go by the loop. NULL is fine. */
 void cg_upstream_destroy(struct cg_upstream *u);

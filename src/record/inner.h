@@ -14,6 +14,7 @@ struct cg_tail {
     uint64_t size;      /* good bytes: whole lines, synced but for the last batch */
     uint64_t allowance; /* rotate when size has passed this */
     bool ragged;        /* a failed write may have left bytes behind `size` */
+    bool unlisted;      /* the folder's entry for it is not synced yet */
     struct cg_segment_header header;
     crypto_generichash_state hash; /* over the first `size` bytes */
 };
@@ -36,7 +37,8 @@ CG_MUST_USE bool cg_tail_open(struct cg_tail *t, int dir_fd, const char *sandbox
  * else so that the clock goes on by the wall time that passed. */
 int64_t cg_tail_clock(const struct cg_tail *t, int64_t last_t);
 
-/* tail.c: writes and syncs; starts a new segment first when the open one is long enough. */
+/* tail.c: writes and syncs; starts a new segment first when the open one is long enough. A new
+ * segment is on disk with its first lines: without any it says nothing. */
 CG_MUST_USE bool cg_tail_write(struct cg_tail *t, struct cg_slice lines, uint64_t first_seq,
                                uint64_t *bytes_added, struct cg_err *e);
 CG_MUST_USE bool cg_tail_rotate(struct cg_tail *t, uint64_t first_seq, uint64_t *bytes_added,

@@ -38,12 +38,11 @@ bool cg_tail_create(struct cg_tail *t, struct cg_err *e)
         return cg_fail_sys(e, "make %s", name);
     if (!write_at(fd, owned.p, owned.n, 0, e))
         return false;
-    if (fdatasync(fd) != 0 || fsync(t->dir_fd) != 0)
-        return cg_fail_sys(e, "sync %s", name);
     cg_drop_fd(&t->fd);
     t->fd = CG_MOVE_FD(fd);
     t->size = owned.n;
     t->ragged = false;
+    t->unlisted = true;
     crypto_generichash_init(&t->hash, NULL, 0, crypto_generichash_BYTES);
     crypto_generichash_update(&t->hash, (const unsigned char *)owned.p, owned.n);
     return true;
@@ -80,8 +79,9 @@ bool cg_tail_write(struct cg_tail *t, struct cg_slice lines, uint64_t first_seq,
     t->ragged = true;
     if (!write_at(t->fd, lines.p, lines.n, t->size, e))
         return false;
-    if (fdatasync(t->fd) != 0)
+    if (fdatasync(t->fd) != 0 || (t->unlisted && fsync(t->dir_fd) != 0))
         return cg_fail_sys(e, "sync the record");
+    t->unlisted = false;
     t->ragged = false;
     t->size += lines.n;
     *bytes_added += lines.n;

@@ -5,6 +5,7 @@
  * so that the host's side of the link is at the end of a frame, and whoever restores the state can
  * take the guest over by RESET. A snapshot is then let go on, after the server has copied what it
  * needs; a pause ends the VMM and the warden, and the next warden of the sandbox goes on. */
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -111,13 +112,27 @@ static void frozen(struct freeze *f)
     up_accept(&f->up, cg_slice_of(text));
 }
 
+/* What the next warden reads, and the server wrote without waiting for the disk. */
+static bool sync_files(const struct warden *w, struct cg_err *e)
+{
+    static const char *const names[] = {"config.json", "prices.json", "prices.own.json",
+                                        "trust.yaml", "trust.own.yaml"};
+    for (size_t i = 0; i < CG_COUNT(names); i++) {
+        CG_OWN(cg_drop_fd)
+        int fd = openat(w->fds.dir, names[i], O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        if (fd < 0 ? errno != ENOENT : fsync(fd) != 0)
+            return cg_fail_sys(e, "make %s durable", names[i]);
+    }
+    return true;
+}
+
 /* Whoever is told that a sandbox is paused may pull this machine's plug. The disk is the server's:
  * it does the same with that. */
 static bool make_durable(const struct freeze *f, struct cg_err *e)
 {
     if (fsync(f->fd) != 0)
         return cg_fail_sys(e, "make the saved guest durable");
-    return secrets_keep_ca(f->w, e) && write_facts(f, e) &&
+    return secrets_keep_ca(f->w, e) && sync_files(f->w, e) && write_facts(f, e) &&
            (fsync(f->w->fds.dir) == 0 || cg_fail_sys(e, "make the saved guest durable"));
 }
 

@@ -113,7 +113,7 @@ static void on_setup(struct down *d, const struct cg_json *result)
     (void)result;
     if (w->state == W_BOOTING &&
         (!guest_open(w, &g->observe, &drained, cg_slice_of("{\"kind\":\"observe\"}"), &e) ||
-         !guest_open(w, &g->warm, &warm, cg_slice_of(warm_exec), &e)))
+         !guest_open(w, &g->warm, &warm, cg_slice_of(warm_golden), &e)))
         fail(w, &e, "warm the guest up");
 }
 
@@ -123,7 +123,7 @@ void golden_hello(struct warden *w)
     struct cg_err e = CG_ERR_INIT;
     CG_OWN(cg_drop_buf) struct cg_buf b;
     cg_buf_init(&b, 4096);
-    warm_setup(&b, 0);
+    warm_setup(&b, 0, NULL);
     if (!guest_open(w, &w->guest.setup, &setup, cg_buf_slice(&b), &e))
         fail(w, &e, "warm the guest up");
 }

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "intercept/intercept.h"
 #include "warden/llm_inner.h"
+#include "warden/ready.h"
 #include "warden/secrets.h"
 
 enum { BOOK_MAX = 8 << 20 };
@@ -142,7 +143,10 @@ static bool load_prices(struct llm *l, struct cg_err *e)
     if (!read_book(l->w, "prices.json", true, &book, e) ||
         !read_book(l->w, "prices.own.json", false, &own, e))
         return false;
-    struct cg_prices *made = cg_prices_create(cg_buf_slice(&book), cg_buf_slice(&own), e);
+    struct cg_prices *made =
+        ready_take_prices(l->w->fds.ready, cg_buf_slice(&book), cg_buf_slice(&own));
+    if (!made)
+        made = cg_prices_create(cg_buf_slice(&book), cg_buf_slice(&own), e);
     if (made)
         l->books[l->nbooks++] = made;
     return made != NULL;

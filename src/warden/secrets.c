@@ -8,6 +8,7 @@
 #include "base/fs.h"
 #include "intercept/intercept.h"
 #include "intercept/sight.h"
+#include "warden/ready.h"
 
 static const char ca_name[] = "ca.key";
 
@@ -150,6 +151,8 @@ static bool begin(struct warden *w, const char *ca_pem, struct cg_err *e)
         return true;
     if (!kept_ca(w, e))
         return false;
+    if (!w->ca)
+        w->ca = ready_take_ca(w->fds.ready);
     if (!w->ca)
         w->ca = cg_ca_create(w->config.id, e);
     if (!w->ca)

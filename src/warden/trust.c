@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "record/reader.h"
 #include "trust/trust.h"
+#include "warden/ready.h"
 #include "warden/up.h"
 
 enum { BATCH_LINES = 4000, FOUND_MAX = 64, PUSH_MAX = 16 * 1024 };
@@ -246,8 +247,10 @@ bool trust_start(struct warden *w, struct cg_err *e)
     w->trust = t;
     t->w = w;
     t->score = CG_TRUST_FULL;
-    t->pack = cg_pack_read("trust.yaml", (struct cg_slice){text, n}, "trust.own.yaml",
-                           (struct cg_slice){over, over_n}, e);
+    const struct cg_slice rules = {text, n}, own = {over ? over : "", over_n};
+    t->pack = ready_take_pack(w->fds.ready, rules, own);
+    if (!t->pack)
+        t->pack = cg_pack_read("trust.yaml", rules, "trust.own.yaml", own, e);
     if (!t->pack)
         return false;
     t->engine = cg_trust_create(t->pack, NULL, on_deduction, t);

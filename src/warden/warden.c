@@ -16,6 +16,7 @@
 #include "jail/jail.h"
 #include "record/reader.h"
 #include "warden/inner.h"
+#include "warden/ready.h"
 #include "warden/secrets.h"
 #include "warden/trust.h"
 
@@ -279,6 +280,7 @@ void cg_warden_destroy(struct warden *w)
         close_handles(w);
     else
         cg_egress_destroy(w->egress);
+    ready_destroy(w->fds.ready);
     llm_free(w);
     trust_free(w);
     contents_destroy(w->contents);

@@ -16,6 +16,7 @@ enum cg_warden_exit {
 };
 
 struct cg_vmm;
+struct ready;
 
 /* Descriptors, as jail.h numbers them; taken over. -1: this part is not there (tests without a
  * VMM or network). */
@@ -29,6 +30,7 @@ struct cg_warden_fds {
     int dir;
     int keeper;
     struct cg_vmm *restored; /* of a spare: the guest is in it already, paused (warm.h) */
+    struct ready *ready;     /* of a spare: what was done in advance (ready.h) */
 };
 
 struct warden;

@@ -10,14 +10,16 @@
 #include "base/buf.h"
 #include "vmm/vmm.h"
 
-/* The requests of it; disk_bytes 0: as it is. What `setup` sets here, the next one sets again. */
-void warm_setup(struct cg_buf *out, int64_t disk_bytes);
-extern const char warm_exec[];
+/* The requests of it; disk_bytes 0: as it is, ca_pem NULL: none. What `setup` sets here, the next
+ * one sets again. */
+void warm_setup(struct cg_buf *out, int64_t disk_bytes, const char *ca_pem);
+extern const char warm_golden[];
 
 /* For a spare, before its warden has a configuration: restores the guest out of vm.state in `dir`,
- * lets it go through that and stops it. Runs the loop; the link stays open. Takes `control` over.
- * The VMM, paused, is the caller's; NULL with *e set: the spare is of no use. */
+ * lets it go through that, with the certificate authority that it will most likely have, and stops
+ * it. Runs the loop; the link stays open. Takes `control` over. The VMM, paused, is the caller's;
+ * NULL with *e set: the spare is of no use. */
 CG_MUST_USE struct cg_vmm *warm_restore(uv_loop_t *loop, int dir, int control, int link,
-                                        struct cg_err *e);
+                                        const char *ca_pem, struct cg_err *e);
 
 #endif

@@ -8,7 +8,7 @@ MAKEFLAGS += --no-print-directory
 export BUILD STAGE PYTHON
 export CAGED_STAGE := $(STAGE)
 
-.PHONY: menu setup build stage deb images demo test test-unit test-integration test-vm test-e2e test-contract contract-coverage test-dashboard check bench bench-gateway fuzz clean
+.PHONY: menu setup build stage deb images demo test test-unit test-integration test-vm test-e2e test-contract contract-coverage test-dashboard check bench bench-gateway bench-clones fuzz clean
 
 menu:
 	@echo 'Caged: coding agents in microVMs, watched. Targets:'
@@ -21,7 +21,7 @@ menu:
 	@echo '               (test-unit, test-integration, test-vm, test-e2e run one kind;'
 	@echo '               test-contract those that docs/contract-coverage.md names)'
 	@echo '  make check   the gates: format, layers, sizes, headers, both compilers, three checkers'
-	@echo '  make bench   measure, with yardsticks; tables go to bench/results/ (bench-gateway: the LLM gateway alone)'
+	@echo '  make bench   measure, with yardsticks; tables go to bench/results/ (bench-gateway: the LLM gateway alone, bench-clones: create, pause, fork)'
 	@echo '  make fuzz    fuzz the parsers for a minute each (FUZZ_SECONDS)'
 	@echo '  make clean   remove what was built (images are kept)'
 
@@ -74,6 +74,9 @@ bench: build images
 	@$(PYTHON) tests/bench/run.py
 
 # What the LLM gateway adds, beside nginx and Portkey's; and a thousand calls on a dollar.
+bench-clones: build images
+	@$(PYTHON) tests/bench/blink.py
+
 bench-gateway: build
 	@$(PYTHON) tests/bench/gateway.py
 

@@ -117,7 +117,7 @@ extern const struct task_ops task_fs_stat, task_fs_list, task_fs_read, task_fs_w
     task_fs_delete, task_fs_mkdir, task_fs_rename;
 extern const struct task_ops task_tar_in, task_tar_out;
 extern const struct task_ops task_metrics, task_ports, task_dial;
-extern const struct task_ops task_setup, task_observe, task_poweroff;
+extern const struct task_ops task_setup, task_observe, task_poweroff, task_sync;
 
 void exec_reap(void);        /* after SIGCHLD */
 void exec_kill_all(int sig); /* everything but the agent */

@@ -279,5 +279,7 @@ bool boot_grow_disk(uint64_t due, struct cg_err *e)
         return cg_fail_sys(e, "grow the file system to %llu MiB",
                            (unsigned long long)(bytes >> 20));
     grown = bytes;
-    return true;
+    /* until the new descriptors are in their place, only the journal has them, and a kernel that
+     * finds the file system like that refuses it before it looks into the journal */
+    return syncfs(writable_root) == 0 || cg_fail_sys(e, "sync the file system that has grown");
 }

@@ -10,9 +10,10 @@
 #include "guest/agent/agent.h"
 
 static const struct task_ops *const kinds[] = {
-    &task_exec,     &task_attach,    &task_execs,    &task_fs_stat,   &task_fs_list, &task_fs_read,
-    &task_fs_write, &task_fs_delete, &task_fs_mkdir, &task_fs_rename, &task_tar_in,  &task_tar_out,
-    &task_metrics,  &task_ports,     &task_dial,     &task_setup,     &task_observe, &task_poweroff,
+    &task_exec,    &task_attach,   &task_execs,     &task_fs_stat,  &task_fs_list,
+    &task_fs_read, &task_fs_write, &task_fs_delete, &task_fs_mkdir, &task_fs_rename,
+    &task_tar_in,  &task_tar_out,  &task_metrics,   &task_ports,    &task_dial,
+    &task_setup,   &task_observe,  &task_poweroff,  &task_sync,
 };
 
 static struct cg_link *link_now;

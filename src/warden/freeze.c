@@ -1,6 +1,6 @@
 /* The guest held still, with its state in vm.state when that is wanted:
  *
- *   hold the link's streams -> PING, PONG -> stop the VMM -> save -> frozen
+ *   SYNC -> hold the link's streams -> PING, PONG -> stop the VMM -> save -> frozen
  *
  * so that the host's side of the link is at the end of a frame, and whoever restores the state can
  * take the guest over by RESET. A snapshot is then let go on, after the server has copied what it
@@ -17,7 +17,7 @@
 #include "warden/secrets.h"
 #include "warden/up.h"
 
-enum { QUIET_MS = 5000 };
+enum { SYNC_MS = 30000, QUIET_MS = 5000 };
 
 static const char facts_name[] = "pause.json";
 
@@ -28,6 +28,7 @@ struct freeze {
     int64_t stopped;  /* when the guest stood still */
     int fd;           /* vm.state, for fsync */
     bool pause, ram;
+    bool syncing; /* the guest writes to its disk what it has */
     bool still;   /* the VMM is stopped */
     bool working; /* the VMM is at it: nothing may be freed */
     bool left;    /* nobody waits any more: thaw as soon as the VMM is done */
@@ -197,11 +198,32 @@ void freeze_quiet(struct warden *w)
     fail(f, &e);
 }
 
+static void hold(struct freeze *f)
+{
+    f->syncing = false;
+    f->deadline = cg_mono_ns() + (int64_t)QUIET_MS * 1000000;
+    guest_hold(f->w, true);
+}
+
+/* A guest of an older agent does not know it. */
+static void on_synced(struct down *d, const struct cg_json *result)
+{
+    struct guest *g = CG_CONTAINER(d, struct guest, sync);
+    const struct warden *w = CG_CONTAINER(g, struct warden, guest);
+    (void)result;
+    if (w->freeze && w->freeze->syncing)
+        hold(w->freeze);
+}
+
 void freeze_tick(struct warden *w, int64_t now)
 {
     struct freeze *f = w->freeze;
     if (!f || f->deadline == 0 || now < f->deadline)
         return;
+    if (f->syncing) { /* it is none the less of one moment */
+        hold(f);
+        return;
+    }
     struct cg_err e = CG_ERR_INIT;
     cg_fail(&e, CG_TIMEOUT, "the guest did not answer within %d ms", (int)QUIET_MS);
     fail(f, &e);
@@ -222,12 +244,17 @@ static const struct up_ops ops = {.on_cancel = on_cancel};
 
 static struct freeze *begin(struct warden *w)
 {
+    static const struct down_ops sync_ops = {.on_close = on_synced};
+    struct cg_err e = CG_ERR_INIT;
     struct freeze *f = cg_alloc(sizeof *f);
     f->w = w;
     f->fd = -1;
-    f->deadline = cg_mono_ns() + (int64_t)QUIET_MS * 1000000;
+    f->syncing = true;
+    f->deadline = cg_mono_ns() + (int64_t)SYNC_MS * 1000000;
     w->freeze = f;
-    guest_hold(w, true);
+    if (w->guest.sync.s ||
+        !guest_open(w, &w->guest.sync, &sync_ops, cg_slice_of("{\"kind\":\"sync\"}"), &e))
+        hold(f);
     warden_want_tick(w);
     return f;
 }

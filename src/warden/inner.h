@@ -79,6 +79,7 @@ struct guest {
     struct down metrics;
     struct down poweroff;
     struct down warm;
+    struct down sync;
     char agent[64];
     char kernel[128];
     char observe_text[512];              /* its `observe` object, rewritten */

@@ -233,6 +233,28 @@ static void slurp_refuses_files_over_its_maximum(void **state)
     assert_true(cg_fs_remove_tree(dir, &e));
 }
 
+static void place_writes_what_differs_and_nothing_else(void **state)
+{
+    (void)state;
+    CG_OWN(cg_drop_free) char *dir = make_dir();
+    CG_OWN(cg_drop_free) char *path = cg_format("%s/f", dir);
+    CG_OWN(cg_drop_free) char *text = NULL;
+    struct cg_err e = CG_ERR_INIT;
+    struct stat first, again, other;
+    assert_true(cg_fs_place(path, "one", 3, 0644, &e));
+    assert_int_equal(stat(path, &first), 0);
+    assert_true(cg_fs_place(path, "one", 3, 0644, &e));
+    assert_int_equal(stat(path, &again), 0);
+    assert_true(first.st_ino == again.st_ino);
+    assert_true(cg_fs_place(path, "on", 2, 0644, &e)); /* a beginning of it is not it */
+    assert_int_equal(stat(path, &other), 0);
+    assert_true(first.st_ino != other.st_ino);
+    assert_true(cg_fs_place(path, "once", 4, 0644, &e));
+    assert_true(cg_fs_slurp(path, 5, &text, NULL, &e));
+    assert_string_equal(text, "once");
+    assert_true(cg_fs_remove_tree(dir, &e));
+}
+
 static void remove_tree_never_follows_a_symlink(void **state)
 {
     (void)state;
@@ -307,6 +329,7 @@ int main(void)
         cmocka_unit_test(time_is_rfc3339_utc_with_microseconds),
         cmocka_unit_test(identifiers_carry_their_prefix_and_differ),
         cmocka_unit_test(slurp_refuses_files_over_its_maximum),
+        cmocka_unit_test(place_writes_what_differs_and_nothing_else),
         cmocka_unit_test(remove_tree_never_follows_a_symlink),
         cmocka_unit_test(descriptors_travel_over_a_socket),
         cmocka_unit_test(socket_path_too_long_is_named),

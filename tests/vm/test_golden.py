@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import signal
 
 import pytest
@@ -131,6 +132,51 @@ def test_clones_cannot_write_into_the_memory_they_share(server):
 def uid_owner(server, pid):
     uid = os.stat(f"/proc/{pid}").st_uid
     return [p.name for p in (server.state / "sandboxes").iterdir() if p.stat().st_uid == uid]
+
+
+def vmm_of(server, sandbox):
+    uid = (server.state / "sandboxes" / sandbox.id).stat().st_uid
+    [pid] = [pid for pid in product.processes_naming("qemu-system") if os.stat(f"/proc/{pid}").st_uid == uid]
+    return pid
+
+
+def full_pool(server):
+    product.wait_for("a spare waits", lambda: [p for p in (server.state / "sandboxes").iterdir()
+                                               if (p / "warm").exists() and not (p / "config.json").exists()], 120)
+
+
+def test_a_clone_has_little_memory_of_its_own(server):
+    full_pool(server)
+    sandbox = server.create(**SHAPE)
+    sandbox.run("true")
+    rollup = pathlib.Path(f"/proc/{vmm_of(server, sandbox)}/smaps_rollup").read_text()
+    private = sum(int(kb) for kb in re.findall(r"Private_(?:Clean|Dirty):\s+(\d+)", rollup)) * 1024
+    assert private < 70_000_000, f"{private / 1e6:.0f} MB: no kernel, no full store of translated code"
+    sandbox.destroy()
+
+
+CAS = "cat /etc/ssl/certs/caged-ca.pem 2>/dev/null; echo; grep -c BEGIN /etc/ssl/certs/ca-certificates.crt"
+
+
+def test_a_spares_authority_is_its_sandboxes_or_nobodys(server):
+    full_pool(server)
+    both = [server.create(**SHAPE) for _ in range(2)]
+    pems = [s.run(CAS) for s in both]
+    assert all("BEGIN CERTIFICATE" in p for p in pems) and pems[0] != pems[1]
+    for s in both:
+        there = "tail -c $(stat -c %s caged-ca.pem) ca-certificates.crt | cmp - caged-ca.pem && echo same"
+        assert s.run(f"cd /etc/ssl/certs && {there}") == "same"
+        s.destroy()
+    with_ours = int(pems[0].splitlines()[-1])
+    with product.Server(config="llm:\n  intercept: off\n") as other:
+        other.create(**SHAPE).destroy()
+        wait_golden(other)
+        other.create(**SHAPE).destroy()
+        full_pool(other)
+        sandbox = other.create(**SHAPE)
+        assert started_from(sandbox) == "golden snapshot"
+        assert sandbox.run(CAS).split() == [str(with_ours - 1)]
+        sandbox.destroy()
 
 
 def test_a_golden_snapshot_survives_the_server(server):

@@ -76,6 +76,49 @@ def test_the_guest_goes_on_while_it_is_snapshotted(server):
     sandbox.destroy()
 
 
+def test_files_that_nobody_synced_are_in_snapshots_and_in_that_of_a_pause(server):
+    """A guest's disk is a file system that has grown a moment ago and was never unmounted: it has to boot all the same."""
+    sandbox = server.create(**SHAPE)
+    sandbox.run("echo one > /workspace/f")
+    snap = snapshot(sandbox)
+    sandbox.run("echo two > /workspace/f")
+    server.api("POST", sandbox.path + "/pause")
+    [auto] = [s for s in server.api("GET", sandbox.path + "/snapshots") if s["trigger"] == "auto-pause"]
+    for each, text in ((snap, "one"), (auto, "two")):
+        made = from_snapshot(server, each)
+        assert made.run("cat /workspace/f") == text
+        made.destroy()
+    sandbox.destroy()
+
+
+# Every round writes one more into all of 24 MB, after it has looked that all of it holds the last.
+WRITER = r"""
+use strict; my ($n, $all) = (0, "\0\0\0\0" x 6_000_000);
+while (1) {
+    die "torn in round $n" if $all ne pack("N", $n) x 6_000_000;
+    $all = pack("N", ++$n) x 6_000_000;
+    open(my $f, ">", "/tmp/round.new"); print $f "$n\n"; close $f; rename "/tmp/round.new", "/tmp/round";
+}
+"""
+
+
+def rounds(sandbox):
+    return int(sandbox.run("cat /tmp/round"))
+
+
+def test_memory_that_changes_while_it_is_written_is_of_one_moment(server):
+    source = server.create(**SHAPE)
+    source.run(f"cat > /tmp/w.pl <<'END'\n{WRITER}\nEND\nsetsid perl /tmp/w.pl > /tmp/said 2>&1 < /dev/null & "
+               "while [ ! -s /tmp/round ]; do sleep 0.1; done", timeout_ms=300000)
+    children, reply = fork(source, count=2)
+    assert reply["stall_ms"] > 0
+    for sandbox in [source, *children]:
+        then = rounds(sandbox)
+        product.wait_for("its program went on", lambda s=sandbox, n=then: rounds(s) > n + 1, 120)
+        assert sandbox.run("cat /tmp/said") == ""
+        sandbox.destroy()
+
+
 def test_a_new_sandbox_is_made_of_a_snapshot(server):
     source = server.create(**SHAPE)
     source.run("echo kept > /workspace/f; echo mine > /home/agent/h; sync")

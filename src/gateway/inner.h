@@ -61,6 +61,7 @@ struct call {
 struct keep {
     struct call *first, *last; /* whose bodies wait */
     size_t bytes;
+    unsigned calls;
     struct keep_job *job; /* under way */
     uv_timer_t timer;
 };

@@ -6,7 +6,8 @@
 
 #include "gateway/inner.h"
 
-enum { KEEP_MS = 10, KEEP_BATCH = 256 << 10, KEEP_BACKLOG = 1 << 20 };
+/* A batch begins by time, by bytes or by calls; a backlog is four of them. */
+enum { KEEP_MS = 10, KEEP_BATCH = 256 << 10, KEEP_CALLS = 32, KEEP_BACKLOG = 4 };
 
 struct keep_job {
     uv_work_t work;
@@ -14,6 +15,11 @@ struct keep_job {
     struct call *first;
     uv_sem_t packed;
 };
+
+static bool is_batch(const struct keep *k, unsigned times)
+{
+    return k->bytes >= (size_t)times * KEEP_BATCH || k->calls >= times * KEEP_CALLS;
+}
 
 static void begin_bodies(struct call *c)
 {
@@ -68,7 +74,7 @@ static void on_worked(uv_work_t *work, int status)
     }
     if (g)
         g->keep.job = NULL;
-    if (g && g->keep.bytes >= KEEP_BATCH)
+    if (g && is_batch(&g->keep, 1))
         keep_begin(g);
     else if (g && g->keep.first)
         uv_timer_start(&g->keep.timer, keep_due, KEEP_MS, 0);
@@ -88,6 +94,7 @@ void keep_begin(struct cg_gateway *g)
     CG_ASSERT(uv_sem_init(&job->packed, 0) == 0);
     k->first = k->last = NULL;
     k->bytes = 0;
+    k->calls = 0;
     k->job = job;
     uv_timer_stop(&k->timer);
     for (struct call *c = job->first; c; c = c->keep_next)
@@ -104,7 +111,7 @@ void keep_call(struct call *c)
 {
     struct keep *k = &c->g->keep;
     size_t bytes = c->body.n + c->reply.n;
-    if (!c->g->o.bodies || bytes == 0 || k->bytes + bytes > KEEP_BACKLOG) {
+    if (!c->g->o.bodies || bytes == 0 || is_batch(k, KEEP_BACKLOG)) {
         tell(c);
         return;
     }
@@ -114,7 +121,8 @@ void keep_call(struct call *c)
         k->first = c;
     k->last = c;
     k->bytes += bytes;
-    if (k->bytes >= KEEP_BATCH)
+    k->calls++;
+    if (is_batch(k, 1))
         keep_begin(c->g);
     else if (!k->job && !uv_is_active((const uv_handle_t *)&k->timer))
         uv_timer_start(&k->timer, keep_due, KEEP_MS, 0);

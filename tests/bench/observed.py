@@ -14,7 +14,7 @@ import tempfile
 import product
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-TOOLS = ("gcc-12", "cpp-12", "binutils-x86-64-linux-gnu", "libbinutils", "libctf0", "libctf-nobfd0", "libisl23", "libmpc3", "libmpfr6",
+TOOLS = ("gcc-12", "cpp-12", "binutils", "binutils-x86-64-linux-gnu", "libbinutils", "libctf0", "libctf-nobfd0", "libisl23", "libmpc3", "libmpfr6",
          "libgmp10", "libjansson4", "libzstd1", "zlib1g", "libc6-dev", "linux-libc-dev", "libgcc-12-dev", "make")
 LEFT_OUT = re.compile(r"/usr/share/|/lto1$|/lto-wrapper$|/libasan|/libtsan|/liblsan|/libubsan|/gdb")
 MAKEFILE = "objects := $(patsubst %.c,%.o,$(wildcard src/base/*.c src/link/*.c))\nall: $(objects)\n" \

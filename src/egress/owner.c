@@ -10,6 +10,7 @@
 #include "egress/inner.h"
 
 #define FRESH_NS (INT64_C(120) * 1000000000)
+#define NEAR_NS (INT64_C(1) * 1000000000)  /* the same, of one connection */
 #define BLUR_NS (INT64_C(30) * 1000000000) /* how far apart two halves may come in a flood */
 
 /* The latest entry of that port that lacks what comes now. */
@@ -92,13 +93,15 @@ void cg_egress_write_process(const struct cg_egress *g, uint64_t conn, struct cg
 
 /* --- what only one side told --- */
 
-/* A half of the other kind to the same place: address translation inside of the guest changed the
- * port, and neither is missing. */
+/* A half of the other kind to the same place at the same time: address translation inside of the
+ * guest changed the port, and neither is missing. */
 static bool translated(struct cg_egress *g, const struct egress_owner *of)
 {
     for (unsigned i = 0; i < CG_EGRESS_OWNERS; i++) {
         struct egress_owner *o = &g->owners[i];
-        if (alone(o) && o->told != of->told && o->address == of->address && o->port == of->port) {
+        int64_t apart = o->at - of->at;
+        if (alone(o) && o->told != of->told && o->address == of->address && o->port == of->port &&
+            apart < NEAR_NS && apart > -NEAR_NS) {
             o->checked = true;
             return true;
         }

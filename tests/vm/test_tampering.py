@@ -91,7 +91,7 @@ def test_connections_that_only_one_side_sees_are_told_and_no_others(box):
         $l = IO::Socket::INET->new(LocalAddr => "8.7.7.7:7777", Listen => 5) or die;
         $c = IO::Socket::INET->new(Proto => "tcp"); connect($c, pack_sockaddr_in(7777, inet_aton("8.7.7.7"))) or die; print "stands\n";'""")
     put(box, "around.pl", AROUND)
-    assert box.run(f"perl around.pl {GOOD} 8080", user="root") == "done"
+    assert box.run(f"perl around.pl {GOOD} 8443", user="root") == "done"
 
     def told_of_both():
         found = {(g["fact"], g["seen_by"]): g for g in gaps(box, "mismatch")}
@@ -99,7 +99,7 @@ def test_connections_that_only_one_side_sees_are_told_and_no_others(box):
     found = product.wait_for("what never came, and what nobody made", told_of_both, 60, 0.3)
     assert set(found) == {("connection", "guest"), ("connection", "host")} and len(gaps(box, "mismatch")) == 2
     never, nobody = found["connection", "guest"], found["connection", "host"]
-    assert (never["count"], never["to"]) == (1, ["8.7.7.7:7777"]) and (nobody["count"], nobody["to"]) == (1, [f"{GOOD}:8080"])
+    assert (never["count"], never["to"]) == (1, ["8.7.7.7:7777"]) and (nobody["count"], nobody["to"]) == (1, [f"{GOOD}:8443"])
     lines = {e["data"]["conn"]: e["data"] for e in box.events("network") if e["data"]["event"] == "open"}
     assert lines[nobody["conns"][0]]["address"] == GOOD
     assert costs(box, "observer.mismatch")["points"] > 0

@@ -389,7 +389,8 @@ export function ChangesThen({ past }: { past: Past }) {
   const to = Math.max(base?.seq ?? 0, seq);
   const loaded = useLoad((signal) => get<DiffThen>(`/v1/sandboxes/${past.id}/git/diff`, { from_seq: from, to_seq: to }, signal), [from, to]);
   if (!past.built) return <Loading what="the moment" />;
-  const files = loaded.data ? parseDiff(loaded.data.diff) : [];
+  // git's own files change with every command of it, and their contents are not kept
+  const files = loaded.data ? parseDiff(loaded.data.diff).filter((f) => !f.path.startsWith(".git/")) : [];
   return (
     <div class="stack">
       <div class="row wrap-row">

@@ -1,4 +1,5 @@
 // Trust over all sandboxes: who stands low, alerts and their rules, notifications.
+import type { ComponentChildren } from "preact";
 import { useStore } from "../lib/store";
 import { ApiError, get, send } from "../lib/api";
 import { visible } from "../lib/format";
@@ -31,7 +32,8 @@ const settings: Record<string, [string, string]> = {
   trust_score_low: ["score_threshold", "points of trust"],
 };
 
-function Alerts() {
+/** What stands below comes with it, so that nothing moves when it is there. */
+function Alerts({ children }: { children: ComponentChildren }) {
   const alerts = useLoad((signal) => get<{ alerts: Alert[]; total: number }>("/v1/alerts", { limit: 50, offset: 0 }, signal), [], 15_000);
   const resolve = async (a: Alert) => {
     try {
@@ -41,24 +43,33 @@ function Alerts() {
       toast((e as Error).message, "bad");
     }
   };
-  if (alerts.error)
-    return alerts.error instanceof ApiError && alerts.error.absent ? (
-      <Empty icon="warn" title="This server raises no alerts">
-        <p>Budgets are held all the same, and everything is in the records.</p>
-      </Empty>
-    ) : (
-      <Failure error={alerts.error} retry={alerts.reload} />
-    );
-  if (!alerts.data) return <Loading what="alerts" />;
-  if (alerts.data.alerts.length === 0)
-    return (
-      <Empty icon="check" title="All quiet">
-        <p>Alerts about budgets, errors, idling agents and low trust appear here.</p>
-      </Empty>
-    );
+  if (!alerts.data && !alerts.error) return <Loading what="alerts" />;
+  return (
+    <>
+      {alerts.error ? (
+        alerts.error instanceof ApiError && alerts.error.absent ? (
+          <Empty icon="warn" title="This server raises no alerts">
+            <p>Budgets are held all the same, and everything is in the records.</p>
+          </Empty>
+        ) : (
+          <Failure error={alerts.error} retry={alerts.reload} />
+        )
+      ) : alerts.data!.alerts.length === 0 ? (
+        <Empty icon="check" title="All quiet">
+          <p>Alerts about budgets, errors, idling agents and low trust appear here.</p>
+        </Empty>
+      ) : (
+        <AlertList alerts={alerts.data!.alerts} resolve={(a) => void resolve(a)} />
+      )}
+      {children}
+    </>
+  );
+}
+
+function AlertList({ alerts, resolve }: { alerts: Alert[]; resolve: (a: Alert) => void }) {
   return (
     <ul class="card plain-list alerts">
-      {alerts.data.alerts.map((a) => (
+      {alerts.map((a) => (
         <li key={a.id} class={a.state === "open" ? "" : "faded"}>
           <span class={`chip ${a.severity === "critical" ? "bad" : a.severity === "warning" ? "warn" : "info"}`}>{a.severity}</span>
           <span class="grow">
@@ -72,7 +83,7 @@ function Alerts() {
             <When at={a.created_at} />
           </span>
           {a.state === "open" ? (
-            <Button class="small" onClick={() => void resolve(a)}>
+            <Button class="small" onClick={() => resolve(a)}>
               Resolve
             </Button>
           ) : (
@@ -163,8 +174,9 @@ export function TrustPage() {
           </ul>
         </div>
       )}
-      <Alerts />
-      <Rules />
+      <Alerts>
+        <Rules />
+      </Alerts>
     </section>
   );
 }

@@ -81,7 +81,7 @@ export function VirtualList(p: Props) {
   return (
     <div ref={ref} class="virtual" role="region" aria-label={p.label} tabIndex={0} onScroll={(e) => scrolled(e.currentTarget)}>
       <div style={{ height: `${shownHeight}px`, position: "relative", overflow: "hidden" }}>
-        <div style={{ position: "absolute", top: `${offset}px`, left: "0", right: "0" }}>{rows}</div>
+        <div style={{ position: "absolute", top: "0", left: "0", right: "0", transform: `translateY(${offset}px)` }}>{rows}</div>
       </div>
     </div>
   );

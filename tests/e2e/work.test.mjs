@@ -127,7 +127,7 @@ describe("the work of an agent in the browser", { timeout: 900_000 }, () => {
     const small = await open(browser, server, { viewport: { width: 360, height: 740 }, colorScheme: "dark" });
     small.setDefaultTimeout(90_000);
     const tabs = ["", "/files?open=/workspace/.git/config", "/changes", "/timeline", "/cost", "/trust", "/network", "/metrics", "/snapshots", "/settings"];
-    const paths = ["/", "/new", "/sessions", "/cost", "/trust", "/notifications", "/account/keys", "/account/secrets", "/account/sessions", "/account/password", "/shortcuts", "/device", "/nowhere", ...tabs.map((t) => `/sandboxes/${id}${t}`)];
+    const paths = ["/", "/new", "/sessions", "/cost", "/trust", "/notifications", "/account/keys", "/account/secrets", "/account/sessions", "/account/password", "/account/templates", "/account/teams", "/account/billing", "/account/audit", "/trust/rules", "/shortcuts", "/device", "/nowhere", ...tabs.map((t) => `/sandboxes/${id}${t}`)];
     for (const path of paths) {
       await small.goto(server.url + path);
       await small.getByText("Live", { exact: true }).waitFor();

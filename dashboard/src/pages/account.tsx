@@ -16,11 +16,13 @@ const tabs = [
   { id: "sessions", title: "Login sessions", icon: "user" },
   { id: "password", title: "Password", icon: "gear" },
   { id: "teams", title: "Teams", icon: "user" },
+  { id: "templates", title: "Templates", icon: "box" },
   { id: "billing", title: "Plan and usage", icon: "dollar" },
   { id: "audit", title: "Audit log", icon: "list" },
 ];
 
 const TeamsTab = lazy(() => import("./teams").then((m) => m.TeamsTab), "teams");
+const TemplatesTab = lazy(() => import("./templates").then((m) => m.TemplatesTab), "templates");
 const BillingTab = lazy(() => import("./billing").then((m) => m.BillingTab), "usage");
 const AuditTab = lazy(() => import("./audit").then((m) => m.AuditTab), "the audit log");
 
@@ -30,6 +32,7 @@ const parts: Record<string, () => ComponentChildren> = {
   sessions: () => <Sessions />,
   password: () => <Password />,
   teams: () => <TeamsTab />,
+  templates: () => <TemplatesTab />,
   billing: () => <BillingTab />,
   audit: () => <AuditTab />,
 };

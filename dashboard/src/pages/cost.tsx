@@ -1,15 +1,17 @@
 // Spending of the whole account: by day, by sandbox, by template; what it comes to at this rate.
 import { useMemo, useState } from "preact/hooks";
-import { price, usd, visible } from "../lib/format";
+import { get } from "../lib/api";
+import { count, price, tokens, usd, visible } from "../lib/format";
 import { listError, refresh, sandboxes } from "../lib/live";
 import { kindOfWork } from "../lib/select";
 import { accountSums } from "../lib/spend";
 import { useStore } from "../lib/store";
-import { useTitle } from "../lib/use";
+import { useLoad, useTitle } from "../lib/use";
 import { BudgetBar, Empty, Failure, Loading, StatusChip } from "../ui/parts";
 import { Table, Tiles } from "../ui/table";
 
 const SHOWN = 50;
+const DAY_MS = 86_400_000;
 
 function Bars({ rows }: { rows: { day: string; machine: number; models: number }[] }) {
   const top = Math.max(1e-9, ...rows.map((r) => r.machine + r.models));
@@ -28,12 +30,39 @@ function Bars({ rows }: { rows: { day: string; machine: number; models: number }
   );
 }
 
+interface UsageRow {
+  day?: string;
+  model?: string | null;
+  sessions?: number;
+  tokens_in?: number;
+  tokens_out?: number;
+  compute_cost_usd: number;
+  llm_cost_usd: number;
+}
+
+/** One row a day, also of days on which nothing ran. */
+function daysOf(rows: UsageRow[], days: number): { day: string; machine: number; models: number }[] {
+  const told = new Map(rows.map((r) => [r.day, r]));
+  return Array.from({ length: days }, (_, i) => {
+    const day = new Date(Date.now() - (days - 1 - i) * DAY_MS).toISOString().slice(0, 10);
+    return { day, machine: told.get(day)?.compute_cost_usd ?? 0, models: told.get(day)?.llm_cost_usd ?? 0 };
+  });
+}
+
 export function CostPage() {
   useTitle("Cost");
   const map = useStore(sandboxes);
   const error = useStore(listError);
   const [days, setDays] = useState(14);
   const sums = useMemo(() => accountSums([...(map?.values() ?? [])], days, Date.now()), [map, days]);
+  const from = new Date(Date.now() - (days - 1) * DAY_MS).toISOString().slice(0, 10);
+  const used = useLoad(
+    (signal) => Promise.all([get<UsageRow[]>("/v1/billing/usage/export", { from, group_by: "day" }, signal), get<UsageRow[]>("/v1/billing/usage/export", { from, group_by: "model" }, signal)]).catch(() => null),
+    [from],
+    60_000,
+  );
+  const byDay = used.data ? daysOf(used.data[0], days) : null;
+  const byModel = (used.data?.[1] ?? []).filter((r) => r.model).sort((a, b) => b.llm_cost_usd - a.llm_cost_usd);
   if (!map) return error ? <Failure error={new Error(error)} retry={() => void refresh()} /> : <Loading what="costs" />;
   if (map.size === 0)
     return (
@@ -77,8 +106,8 @@ export function CostPage() {
           <span class="legend small"><i class="machine" /> machine</span>
         </header>
         <div class="in">
-          <Bars rows={sums.byDay} />
-          <p class="dim small">Each sandbox counts on the day it was made.</p>
+          <Bars rows={byDay ?? sums.byDay} />
+          <p class="dim small">{byDay ? "Days are those of UTC. Teams' sandboxes stand under Account, Plan and usage." : "Each sandbox counts on the day it was made."}</p>
         </div>
       </div>
       <div class="card">
@@ -98,6 +127,25 @@ export function CostPage() {
           ]}
         />
       </div>
+      {byModel.length > 0 && (
+        <div class="card">
+          <header>
+            <h2>By model</h2>
+            <span class="dim small">that a session called last</span>
+          </header>
+          <Table
+            label="Cost by model"
+            rows={byModel.slice(0, SHOWN)}
+            keyOf={(r) => r.model ?? ""}
+            columns={[
+              { title: "Model", as: "wrap", cell: (r) => visible(r.model ?? "") },
+              { title: "Sessions", as: "number", cell: (r) => count(r.sessions ?? 0) },
+              { title: "Tokens in, out", as: "number", hide: "s", cell: (r) => `${tokens(r.tokens_in ?? 0)} / ${tokens(r.tokens_out ?? 0)}` },
+              { title: "Models", as: "number", cell: (r) => price(r.llm_cost_usd) },
+            ]}
+          />
+        </div>
+      )}
       <div class="card">
         <header>
           <h2>Dearest sandboxes</h2>

@@ -33,6 +33,7 @@ function commands(pages: { href: string; title: string; icon: string }[]): Comma
   list.push(
     { title: "API keys", hint: "account", icon: "key", run: () => go("/account/keys") },
     { title: "Secrets", hint: "account", icon: "key", run: () => go("/account/secrets") },
+    { title: "Templates", hint: "account", icon: "box", run: () => go("/account/templates") },
     { title: "Teams", hint: "account", icon: "user", run: () => go("/account/teams") },
     { title: "Plan and usage", hint: "account", icon: "dollar", run: () => go("/account/billing") },
     { title: "Audit log", hint: "account", icon: "list", run: () => go("/account/audit") },

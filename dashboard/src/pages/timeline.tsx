@@ -386,7 +386,10 @@ export function TimelinePanel({ s, scope }: { s: Sandbox; scope?: Scope }) {
               label="Events"
               focus={focus}
               follow={now === null}
-              onScrollAway={() => setNow(endMs)}
+              onScrollAway={() => {
+                putFocus(rows.total - 1); // what is in sight stays there
+                setNow(endMs);
+              }}
               row={(i) => {
                 const line = rows.get(i);
                 if (!line) return <div key={i} class="event waiting" />;

@@ -61,7 +61,9 @@ export function VirtualList(p: Props) {
     const moved = el.scrollTop - bar.current;
     bar.current = el.scrollTop;
     if (moved === 0) return; // our own doing
-    const to = scale > 1 && Math.abs(moved) < height ? top + moved : el.scrollTop * Math.max(1, scale);
+    // where the bar cannot go on, the list is at its end
+    const end = el.scrollTop <= 0 ? 0 : el.scrollTop >= shownHeight - height - 1 ? most : null;
+    const to = end ?? (scale > 1 && Math.abs(moved) < height ? top + moved : el.scrollTop * Math.max(1, scale));
     setTop(Math.max(0, Math.min(most, to)));
     if (p.follow && to < most - 2 * p.rowHeight) p.onScrollAway?.();
     clearTimeout(settling.current);

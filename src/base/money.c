@@ -21,8 +21,10 @@ int64_t cg_money_muldiv(int64_t a, int64_t b, int64_t d)
 {
     uint64_t small;
     CG_ASSERT(a >= 0 && b >= 0 && d > 0);
-    if (!__builtin_mul_overflow((uint64_t)a, (uint64_t)b, &small) && small <= INT64_MAX)
-        return clamp((wide)(small / (uint64_t)d + (small % (uint64_t)d != 0)));
+    if (!__builtin_mul_overflow((uint64_t)a, (uint64_t)b, &small) && small <= INT64_MAX) {
+        const uint64_t quotient = small / (uint64_t)d + (small % (uint64_t)d != 0);
+        return clamp((wide)quotient);
+    }
     return clamp(((wide)a * b + d - 1) / d);
 }
 

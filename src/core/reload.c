@@ -45,8 +45,12 @@ static void keep_numbers(const struct cg_options *old, struct cg_options *fresh,
                          struct cg_buf *differ)
 {
     bool golden = old->golden_off != fresh->golden_off;
-    bool allow = old->nnotify_allow != fresh->nnotify_allow ||
-                 memcmp(old->notify_allow, fresh->notify_allow, sizeof old->notify_allow) != 0;
+    bool allow = old->nnotify_allow != fresh->nnotify_allow;
+    for (unsigned i = 0; i < old->nnotify_allow && !allow; i++) {
+        const struct cg_egress_rule *a = &old->notify_allow[i];
+        const struct cg_egress_rule *b = &fresh->notify_allow[i];
+        allow = a->address != b->address || a->prefix != b->prefix || a->port != b->port;
+    }
     if (golden)
         cg_buf_addf(differ, "%sgolden.snapshots", differ->n ? ", " : "");
     if (allow)

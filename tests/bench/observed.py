@@ -8,12 +8,15 @@ import pathlib
 import re
 import statistics
 import subprocess
+import sys
 import tarfile
 import tempfile
 
-import product
-
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "lib"))
+
+import product  # noqa: E402
+
 TOOLS = ("gcc-12", "cpp-12", "binutils", "binutils-x86-64-linux-gnu", "libbinutils", "libctf0", "libctf-nobfd0", "libisl23", "libmpc3", "libmpfr6",
          "libgmp10", "libjansson4", "libzstd1", "zlib1g", "libc6-dev", "linux-libc-dev", "libgcc-12-dev", "make")
 LEFT_OUT = re.compile(r"/usr/share/|/lto1$|/lto-wrapper$|/libasan|/libtsan|/liblsan|/libubsan|/gdb")

@@ -61,7 +61,8 @@ static const char *const known[] = {
     "network",    "allowlist",   "denylist",      "env",           "name",        "repo",
     "repo_token", "repo_branch", "repo_commit",   "repo_subdir",   "init_script", "defer_init",
     "budget",     "budget_usd",  "budget_tokens", "budget_action", "secrets",     "agents",
-    "packages",   "snapshot_id", "from_snapshot", "config",        "persona_id",  "harness_id"};
+    "packages",   "snapshot_id", "from_snapshot", "config",        "team",        "persona_id",
+    "harness_id"};
 
 static bool is_known(struct cg_slice name)
 {

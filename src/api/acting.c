@@ -122,6 +122,8 @@ static bool decide(struct op *op, struct cg_err *e)
     if (named && about == TEAMS_TOO && !act_for(op, chosen, true, e))
         return false;
     if (op_param(op, "team")) {
+        if (!cg_team_is(owner)) /* an account is not a team of itself */
+            return no_such_team(owner, e);
         bool same = !named || cg_streq(chosen, owner);
         return same ? act_for(op, owner, true, e) : no_such_team(owner, e);
     }
@@ -141,6 +143,14 @@ bool api_act(struct op *op)
         (void)api_audit(op, cg_code_http(e.code), NULL);
     api_refuse(op->r, cg_code_http(e.code),
                e.code == CG_FORBIDDEN ? "policy_denied" : cg_code_name(e.code), e.text);
+    return false;
+}
+
+bool op_still_seated(struct op *op)
+{
+    if (op->role == CG_ROLE_NONE || cg_team_role(op->key->account, op->person) >= op->role)
+        return true;
+    op_problem(op, 403, "policy_denied", "your role in the team has changed meanwhile");
     return false;
 }
 

@@ -167,6 +167,9 @@ bool op_sees(const struct op *op, const struct cg_sandbox *sb);
 CG_MUST_USE bool api_act(struct op *op);
 /* The same for a team that stands in the body. */
 CG_MUST_USE bool op_act_for(struct op *op, const char *team, struct cg_err *e);
+/* After a wait: is the role still there that the request was let in with? False when a refusal has
+ * been sent. */
+CG_MUST_USE bool op_still_seated(struct op *op);
 
 /* What lives on after its request and acts for somebody: ends when they lose the right. */
 struct api_seat {

@@ -183,6 +183,8 @@ static void on_body(struct cg_http_req *r)
     struct cg_err e = CG_ERR_INIT;
     if (text.n == 0)
         text = cg_slice_of("{}");
+    if (!op_still_seated(op)) /* a body may take its time */
+        return;
     CG_OWN(cg_drop_json) struct cg_json *body = cg_json_parse(text, &limits, &e);
     if (body && body->type != CG_JSON_OBJ)
         cg_fail(&e, CG_INVALID, "the body must be a JSON object");

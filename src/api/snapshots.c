@@ -113,7 +113,7 @@ static void on_restored(void *ctx, struct cg_sandbox *sb, const struct cg_err *e
     struct op *op = ctx;
     (void)sb;
     if (err) {
-        op_fail(op, err);
+        op_fail_room(op, err);
         return;
     }
     struct cg_jsonw *w = op_json(op);
@@ -146,7 +146,7 @@ static void restore(struct op *op, const struct cg_json *b)
     }
     op_outlive(op);
     if (!cg_core_restore(s, sb, on_restored, op, &e))
-        op_fail(op, &e);
+        op_fail_room(op, &e);
 }
 
 void api_snapshot_restore(struct op *op)

@@ -27,6 +27,8 @@ static void on_awake(void *ctx, struct cg_sandbox *sb, const struct cg_err *err)
         op_fail(op, err);
         return;
     }
+    if (!op_still_seated(op))
+        return;
     const struct cg_json_limits limits = {API_BODY_MAX * 2, 32, 65536};
     CG_OWN(cg_drop_json)
     struct cg_json *body = text ? cg_json_parse(cg_slice_of(text), &limits, NULL) : NULL;

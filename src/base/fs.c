@@ -75,7 +75,7 @@ static bool says(const char *path, const void *p, size_t n)
 {
     CG_OWN(cg_drop_free) char *text = NULL;
     size_t size = 0;
-    return cg_fs_slurp(path, n, &text, &size, NULL) && size == n && memcmp(text, p, n) == 0;
+    return cg_fs_slurp(path, n, &text, &size, NULL) && text && size == n && memcmp(text, p, n) == 0;
 }
 
 bool cg_fs_place(const char *path, const void *p, size_t n, mode_t mode, struct cg_err *e)

@@ -18,7 +18,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 
-enum { CHUNK = 1 << 18, DEPTH_MAX = 16, SEGMENTS_MAX = 1024, TRIES = 16, NAMES_MAX = 64 << 20 };
+enum { CHUNK = 1 << 18, DEPTH_MAX = 16, SEGMENTS_MAX = 512, TRIES = 16, NAMES_MAX = 64 << 20 };
 
 struct pack {
     struct archive *a;
@@ -164,7 +164,7 @@ static bool put_entries(struct pack *p, int dir, const char *name, struct listin
     bool ok = true;
     for (size_t i = 0; i < l->n && ok; i++) {
         struct held *h = &l->v[i];
-        if (cg_has_suffix(h->name, ".lock"))
+        if (cg_has_suffix(h->name, ".lock") || (folders && S_ISREG(h->st.st_mode)))
             continue;
         int error = h->fd >= 0 ? 0 : open_entry(dir, h);
         CG_OWN(cg_drop_free) char *path = cg_format("%s/%s", name, h->name);
@@ -177,8 +177,7 @@ static bool put_entries(struct pack *p, int dir, const char *name, struct listin
             ok = put(p, h->fd, path, &h->st, e);
         if (S_ISDIR(h->st.st_mode) && folders)
             ok = put_folder(p, dir, h->name, path, depth + 1, e);
-        else if (!S_ISDIR(h->st.st_mode))
-            cg_drop_fd(&h->fd);
+        cg_drop_fd(&h->fd); /* a folder may have more entries than files can be open */
     }
     return ok;
 }
@@ -208,7 +207,8 @@ static bool put_living(struct pack *p, int state, struct cg_err *e)
 {
     CG_OWN(drop_listing) struct listing l = {0};
     struct stat st;
-    CG_OWN(cg_drop_fd) int dir = openat(state, "sandboxes", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    CG_OWN(cg_drop_fd)
+    int dir = openat(state, "sandboxes", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     if (dir < 0)
         return errno == ENOENT || cg_fail_sys(e, "open sandboxes");
     if (fstat(dir, &st) != 0 || !put(p, dir, "sandboxes", &st, e) || !list(dir, "sandboxes", &l, e))
@@ -216,7 +216,8 @@ static bool put_living(struct pack *p, int state, struct cg_err *e)
     for (size_t i = 0; i < l.n; i++) {
         CG_OWN(cg_drop_free) char *box = cg_format("sandboxes/%s", l.v[i].name);
         CG_OWN(cg_drop_free) char *record = cg_format("%s/record", box);
-        CG_OWN(cg_drop_fd) int fd = openat(dir, l.v[i].name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        CG_OWN(cg_drop_fd)
+        int fd = openat(dir, l.v[i].name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
         if (fd < 0 && errno == ENOENT)
             continue; /* ended: it is in the archive by now */
         if (fd < 0 || fstat(fd, &st) != 0)
@@ -231,11 +232,14 @@ static bool put_file(struct pack *p, int at, const char *path, const char *name,
                      struct cg_err *e)
 {
     struct stat st;
-    CG_OWN(cg_drop_fd) int fd = openat(at, path, O_RDONLY | O_CLOEXEC);
+    CG_OWN(cg_drop_fd) /* the folder is the server's, and this may be root */
+    int fd = openat(at, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0 && errno == ENOENT && !needed)
         return true;
     if (fd < 0 || fstat(fd, &st) != 0)
         return cg_fail_sys(e, "open %s", path);
+    if (!S_ISREG(st.st_mode))
+        return cg_fail(e, CG_INVALID, "%s is no file", path);
     return put(p, fd, name, &st, e);
 }
 

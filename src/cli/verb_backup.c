@@ -18,6 +18,7 @@
 #include "record/verify.h"
 
 enum { WORDS = 8 };
+#define COPY "backup.db" /* what the server leaves in its state directory */
 
 /* The lock that a running server has; -1: one runs. */
 static int lock_state(const char *state_dir)
@@ -35,8 +36,9 @@ static bool write_backup(const char *state_dir, const char *database, const char
 {
     struct cg_backup_count count;
     CG_OWN(cg_drop_free) char *part = cg_format("%s.part", to);
+    unlink(part); /* of a backup that was broken off, or somebody's who wants to read this one */
     CG_OWN(cg_drop_fd)
-    int fd = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    int fd = open(part, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return cg_fail_sys(e, "create %s", part);
     bool ok = cg_backup_pack(state_dir, database, fd, &count, e) &&
@@ -55,6 +57,11 @@ static bool write_backup(const char *state_dir, const char *database, const char
 static bool backup_running(const char *state_dir, const char *to, struct cg_err *e)
 {
     struct cli c = {0};
+    CG_OWN(cg_drop_fd) int one = open(state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (one < 0)
+        return cg_fail_sys(e, "open %s", state_dir);
+    if (flock(one, LOCK_EX | LOCK_NB) != 0)
+        return cg_fail(e, CG_CONFLICT, "another backup of %s is under way", state_dir);
     setenv("CAGED_STATE_DIR", state_dir, 1);
     if (!cli_find(&c, e))
         return false;
@@ -65,10 +72,11 @@ static bool backup_running(const char *state_dir, const char *to, struct cg_err 
     if (!j)
         return false;
     CG_OWN(cg_drop_free) char *real = realpath(state_dir, NULL);
-    if (!database || !real || strncmp(database, real, strlen(real)) != 0)
+    CG_OWN(cg_drop_free) char *copy = cg_format("%s/" COPY, real ? real : "");
+    if (!cg_streq(database, copy))
         return cg_fail(e, CG_INVALID, "the server that answers is not that of %s", state_dir);
-    bool ok = write_backup(state_dir, database, to, e);
-    unlink(database);
+    bool ok = write_backup(state_dir, COPY, to, e);
+    unlink(copy);
     return ok;
 }
 

@@ -538,11 +538,16 @@ static void connect_warden(struct cg_creation *n)
 struct made {
     struct cg_sandbox *sb;
     struct cg_waiter *waiters;
+    bool first; /* nothing in the store says yet that it runs */
 };
 
 static void on_done_saved(void *ctx, const struct cg_err *err)
 {
     struct made *m = ctx;
+    if (err && m->first && m->sb->status == CG_STATUS_RUNNING && !m->sb->destroying) {
+        m->sb->error = *err;
+        cg_core_end(m->sb, CG_STATUS_ERROR, "create_failed");
+    }
     cg_sandbox_tell(m->sb, &m->waiters, err);
     free(m);
 }
@@ -551,6 +556,7 @@ void cg_creation_done(struct cg_creation *n)
 {
     struct cg_sandbox *sb = n->sb;
     bool pooled = n->golden && !n->snapshot && !n->resume;
+    bool first = !n->resume && !n->init_only;
     CG_OWN(cg_drop_free) char *key = cg_strdup(sb->restored || n->snapshot ? "" : n->golden_key);
     sb->creating = false;
     sb->work = NULL;
@@ -561,7 +567,7 @@ void cg_creation_done(struct cg_creation *n)
         cg_spares_want(sb->core, &sb->spec);
     cg_sandbox_phase(sb, "ready", 100);
     struct made *m = cg_alloc(sizeof *m);
-    *m = (struct made){sb, CG_MOVE(sb->create_waiters)};
+    *m = (struct made){sb, CG_MOVE(sb->create_waiters), first};
     cg_sandbox_save(sb, on_done_saved, m);
 }
 

@@ -16,6 +16,7 @@
 #include "core/network.h"
 #include "core/providers.h"
 #include "core/registries.h"
+#include "core/reload.h"
 #include "core/scores.h"
 #include "image/agents.h"
 
@@ -62,8 +63,8 @@ void cg_creation_write_vm(const struct cg_creation *n, struct cg_jsonw *w)
     cg_jsonw_obj_end(w);
 }
 
-static bool write_config(struct cg_creation *n, const struct cg_image *image, const char *dir,
-                         struct cg_err *e)
+static bool write_settings(struct cg_creation *n, const struct cg_image *image, const char *dir,
+                           struct cg_err *e)
 {
     const struct cg_sandbox *sb = n->sb;
     CG_OWN(cg_drop_buf) struct cg_buf b;
@@ -107,6 +108,15 @@ static bool write_config(struct cg_creation *n, const struct cg_image *image, co
         return cg_fail(e, CG_TOO_LARGE, "env is too large");
     CG_OWN(cg_drop_free) char *path = cg_format("%s/config.json", dir);
     return cg_fs_place(path, b.p, b.n, 0644, e);
+}
+
+static bool write_config(struct cg_creation *n, const struct cg_image *image, const char *dir,
+                         struct cg_err *e)
+{
+    cg_options_hold(); /* of before a reload or of after it */
+    bool ok = write_settings(n, image, dir, e);
+    cg_options_let_go();
+    return ok;
 }
 
 static bool open_fd(struct cg_creation *n, unsigned which, const char *path, int flags,

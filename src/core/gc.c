@@ -212,7 +212,8 @@ static void on_old_gone(void *ctx, const struct cg_gc_item *items, unsigned n,
 
 static void on_timer(uv_timer_t *t)
 {
-    if (under_way)
+    const struct cg_core *c = t->data; /* what is kept may be configured by a later reload */
+    if (under_way || (c->options.record_keep_days == 0 && c->options.record_keep_mb == 0))
         return;
     struct gc *g = begin(t->data);
     under_way = true;
@@ -222,8 +223,6 @@ static void on_timer(uv_timer_t *t)
 
 void cg_gc_start(struct cg_core *c)
 {
-    if (c->options.record_keep_days == 0 && c->options.record_keep_mb == 0)
-        return;
     timer = cg_alloc(sizeof *timer);
     timer->data = c;
     uv_timer_init(c->loop, timer);

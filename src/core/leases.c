@@ -26,6 +26,7 @@ struct lease {
     int64_t emptied;   /* what was left of it when it was called back last; -1: never */
     bool saving;       /* the last slice is not in the store yet */
     bool recalling;    /* its warden is asked to give back */
+    bool again;        /* to be told what it has as soon as neither is so */
 };
 
 struct budget {
@@ -201,13 +202,15 @@ bool cg_leases_has(const struct cg_core *c, const char *account)
 bool cg_leases_allow(struct cg_core *c, const char *account, struct cg_err *e)
 {
     struct budget *b = find(account);
-    (void)c;
     if (!b || b->limit < 0)
         return true;
     roll(b);
     int64_t there = left(b);
-    for (const struct lease *l = b->leases; l; l = l->next)
-        there += recallable(l) ? l->total - CG_MAX(l->committed, l->base) : 0;
+    for (const struct lease *l = b->leases; l; l = l->next) {
+        const struct cg_sandbox *sb = cg_core_find(c, l->sandbox);
+        if (sb && sb->warden && recallable(l)) /* nobody can ask a paused one */
+            there += l->total - CG_MAX(l->committed, l->base);
+    }
     return there > 0 || cg_fail(e, CG_LIMIT,
                                 "the account's budget of this month is used up; raise it "
                                 "with: caged budget account set DOLLARS");
@@ -239,15 +242,20 @@ static void tell(void *ctx, const struct cg_err *err)
     struct budget *b = sb ? find(sb->account) : NULL;
     struct lease *l = b ? lease_of(b, n->sandbox, false) : NULL;
     char text[128];
-    if (l)
+    /* the account's budget is another by now: that has been told */
+    bool stale = n->limit >= 0 && (!l || b->limit < 0 || n->limit > l->total);
+    if (l) {
         l->saving = false;
+        n->more |= l->again;
+        l->again = false;
+    }
     if (n->limit < 0)
         cg_snprintf(text, sizeof text, "{\"kind\":\"lease\",\"limit_nusd\":null}");
     else
         cg_snprintf(text, sizeof text, "{\"kind\":\"lease\",\"limit_nusd\":%lld,\"more\":%s}",
                     (long long)n->limit, n->more ? "true" : "false");
     n->call.on_close = on_answer;
-    if (err || !sb || !sb->warden || sb->destroying ||
+    if (err || stale || !sb || !sb->warden || sb->destroying ||
         !cg_wcall_open(sb->warden, &n->call, cg_slice_of(text), NULL))
         free(n);
 }
@@ -301,9 +309,12 @@ static void on_recalled(struct cg_wcall *call, const struct cg_json *result,
     int64_t kept = error ? -1 : cg_json_int(result, "limit_nusd", -1);
     if (l) {
         l->recalling = false;
-        if (kept >= 0)
+        if (kept >= 0) {
             l->total = CG_MAX(CG_MIN(l->total, kept), l->base);
-        l->emptied = l->total;
+            l->emptied = l->total;
+        }
+        if (l->again) /* less than the store has: it need not be written first */
+            tell(telling_of(b->core, l->sandbox, l->total, true), NULL);
     }
     if (b && b->recalls > 0 && --b->recalls == 0)
         serve_waiting(b);
@@ -341,21 +352,59 @@ static bool recall_others(struct budget *b, struct lease *l, int64_t want)
     return true;
 }
 
+/* Some of what others have may still come back: it is on its way to them, or they have not said
+ * what they used. */
+static bool unsettled(const struct budget *b, const struct lease *l)
+{
+    for (const struct lease *o = b->leases; o; o = o->next) {
+        const struct cg_sandbox *sb = o == l ? NULL : cg_core_find(b->core, o->sandbox);
+        if (sb && sb->warden && !sb->destroying && (o->saving || o->recalling || o->committed < 0))
+            return true;
+    }
+    return false;
+}
+
+/* Its lease; the first is what it has already, and only what it has not spent counts. */
+static struct lease *lease_told(struct budget *b, const struct cg_sandbox *sb, int64_t has,
+                                int64_t committed)
+{
+    bool first = !lease_of(b, sb->id, false);
+    struct lease *l = lease_of(b, sb->id, true);
+    if (committed >= 0)
+        l->committed = committed;
+    if (first) {
+        l->base = CG_MAX(committed, 0);
+        l->total = CG_MAX(has, l->base);
+    }
+    return l;
+}
+
+/* Into the store, then to its warden. */
+static void tell_again(struct budget *b, struct lease *l)
+{
+    l->saving = true;
+    save(b, tell, telling_of(b->core, l->sandbox, l->total, true));
+}
+
 void cg_leases_told(struct cg_sandbox *sb, const struct cg_json *costs)
 {
     struct budget *b = find(sb->account);
     int64_t want = cg_json_int(costs, "want_nusd", 0);
-    int64_t has = cg_json_int(costs, "lease_nusd", -1);
-    if (!b || b->limit < 0 || sb->destroying)
+    int64_t has = cg_json_int(costs, "lease_nusd", -1); /* -1: as much as it likes */
+    if (!b || sb->destroying || !cg_json_get(costs, "lease_nusd"))
         return;
+    if (b->limit < 0) {
+        if (has >= 0) /* the budget went while it could not be told */
+            tell(telling_of(b->core, sb->id, -1, true), NULL);
+        return;
+    }
     roll(b);
-    struct lease *l = lease_of(b, sb->id, true);
-    l->committed = cg_json_int(costs, "committed_nusd", l->committed);
-    if (want <= 0 || l->saving || l->recalling || l->wants > 0)
+    struct lease *l = lease_told(b, sb, has, cg_json_int(costs, "committed_nusd", -1));
+    if (l->saving || l->recalling || l->wants > 0)
         return;
-    if (has >= 0 && has < l->total) /* it did not hear of the last slice */
-        tell(telling_of(b->core, sb->id, l->total, true), NULL);
-    else if (left(b) >= want || !recall_others(b, l, want))
+    if (has < 0 || (want > 0 && has < l->total))
+        tell_again(b, l); /* the budget came, or the last slice, while it could not be told */
+    else if (want > 0 && (left(b) >= want || (!recall_others(b, l, want) && !unsettled(b, l))))
         grant(b, l, want);
 }
 
@@ -392,6 +441,10 @@ static void tell_running(struct budget *b)
         if (!l) {
             l = lease_of(b, sb->id, true);
             l->total = l->base = l->committed = sb->committed_nusd;
+        }
+        if (l->saving || l->recalling) {
+            l->again = true; /* two words under way could overtake each other */
+            continue;
         }
         tell(telling_of(b->core, sb->id, l->total, true), NULL);
     }

@@ -13,6 +13,7 @@
 #include "core/leases.h"
 #include "core/network.h"
 #include "core/providers.h"
+#include "core/reload.h"
 #include "core/snapshots.h"
 
 enum { END_MS = 5000, POLL_MS = 20 };
@@ -294,8 +295,10 @@ bool cg_pause_config(const struct cg_creation *n, const char *dir, struct cg_err
         cg_jsonw_keyn(&w, m->key.p, m->key.n);
         cg_jsonw_value(&w, m);
     }
+    cg_options_hold();
     cg_network_write_config(n->sb, &w); /* these may have changed meanwhile */
     cg_providers_write(n->sb, &w);
+    cg_options_let_go();
     cg_creation_write_vm(n, &w);
     cg_jsonw_obj_end(&w);
     if (b.full)

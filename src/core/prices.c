@@ -2,6 +2,7 @@
  * <state>/prices.json with what was set or imported here. */
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/fs.h"
@@ -35,8 +36,12 @@ bool cg_prices_place(const struct cg_sandbox *sb, const char *dir, struct cg_err
     CG_OWN(cg_drop_free) char *to_own = cg_format("%s/prices.own.json", dir);
     CG_OWN(cg_drop_free) char *book = NULL;
     CG_OWN(cg_drop_free) char *own = NULL;
-    return read_both(sb->core, &book, &own, e) && cg_fs_place(to, book, strlen(book), 0644, e) &&
-           (!own || cg_fs_place(to_own, own, strlen(own), 0644, e));
+    if (!read_both(sb->core, &book, &own, e) || !cg_fs_place(to, book, strlen(book), 0644, e))
+        return false;
+    if (own)
+        return cg_fs_place(to_own, own, strlen(own), 0644, e);
+    unlink(to_own); /* of a time when there were some */
+    return true;
 }
 
 static void write_member(const struct cg_json *book, const char *key, struct cg_jsonw *w)

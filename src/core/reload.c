@@ -4,6 +4,7 @@
  * way may still read them. */
 #include "core/reload.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,6 +12,19 @@
 #include "core/options_inner.h"
 
 enum { KEPT_MAX = 1024 };
+
+/* The loop alone writes; workers read while they write a sandbox's configuration. */
+static pthread_rwlock_t lock = PTHREAD_RWLOCK_INITIALIZER;
+
+void cg_options_hold(void)
+{
+    CG_ASSERT(pthread_rwlock_rdlock(&lock) == 0);
+}
+
+void cg_options_let_go(void)
+{
+    CG_ASSERT(pthread_rwlock_unlock(&lock) == 0);
+}
 
 /* What the start consumed: copied from the old options into the new. */
 static void keep_texts(const struct cg_options *old, struct cg_options *fresh,
@@ -69,7 +83,7 @@ bool cg_options_reload(struct cg_options *o, struct cg_err *e)
 {
     static unsigned times;
     struct cg_options fresh;
-    CG_OWN(cg_drop_buf) struct cg_buf differ;
+    CG_OWN(cg_drop_buf) struct cg_buf differ = {0};
     if (!o->config_file)
         return cg_fail(e, CG_INVALID, "the server was started without --config");
     if (++times > KEPT_MAX)
@@ -83,7 +97,9 @@ bool cg_options_reload(struct cg_options *o, struct cg_err *e)
     cg_buf_init(&differ, 1024);
     keep_texts(o, &fresh, &differ);
     keep_numbers(o, &fresh, &differ);
+    CG_ASSERT(pthread_rwlock_wrlock(&lock) == 0);
     *o = fresh;
+    cg_options_let_go();
     cg_log(CG_LOG_INFO, CG_EVENT("server.reloaded"), CG_S("config", o->config_file));
     if (differ.n)
         cg_log(CG_LOG_WARN, CG_EVENT("server.restart_needed"), CG_S("keys", cg_buf_cstr(&differ)));

@@ -135,6 +135,7 @@ static void on_poll(uv_poll_t *poll, int status, int events)
     if (status < 0) {
         /* EPOLLERR: let the next call on the descriptor name the error */
         events = UV_READABLE | UV_WRITABLE;
+        s->events = 0; /* libuv no longer watches it */
     }
     if (events & UV_WRITABLE) {
         s->blocked = false;

@@ -17,7 +17,7 @@
 #include "warden/secrets.h"
 #include "warden/up.h"
 
-enum { SYNC_MS = 30000, QUIET_MS = 5000 };
+enum { SYNC_MS = 30000, GUARD_SYNC_MS = 150, QUIET_MS = 5000 };
 
 static const char facts_name[] = "pause.json";
 
@@ -250,7 +250,8 @@ static struct freeze *begin(struct warden *w)
     f->w = w;
     f->fd = -1;
     f->syncing = true;
-    f->deadline = cg_mono_ns() + (int64_t)SYNC_MS * 1000000;
+    /* how long the guard takes is not the guest's to say */
+    f->deadline = cg_mono_ns() + (int64_t)(llm_guarded(w) ? GUARD_SYNC_MS : SYNC_MS) * 1000000;
     w->freeze = f;
     if (w->guest.sync.s ||
         !guest_open(w, &w->guest.sync, &sync_ops, cg_slice_of("{\"kind\":\"sync\"}"), &e))

@@ -199,6 +199,22 @@ static void take_limits(struct llm *l)
         cg_ledger_limit(l->ledger, l->node, c->budget_nusd, c->budget_tokens, cg_mono_ns());
 }
 
+/* The account's budget may have come or gone while this one was paused: it has what it committed
+ * and asks for more, or as much as it likes. */
+static void take_lease(struct llm *l)
+{
+    struct cg_budget b = {.limit_nusd = 0};
+    (void)cg_ledger_get(l->ledger, 0, &b);
+    bool bound = b.limit_nusd != CG_LEDGER_UNLIMITED;
+    if (l->w->config.llm.leased)
+        cg_ledger_leased(l->ledger, 0, true, cg_mono_ns());
+    if (l->w->config.llm.leased && !bound)
+        cg_ledger_limit(l->ledger, 0, cg_money_add(b.settled_nusd, b.held_nusd),
+                        CG_LEDGER_UNLIMITED, cg_mono_ns());
+    if (!l->w->config.llm.leased && bound)
+        cg_ledger_limit(l->ledger, 0, CG_LEDGER_UNLIMITED, CG_LEDGER_UNLIMITED, cg_mono_ns());
+}
+
 /* The ledger as the record tells it; what was open is settled at its full hold. */
 static bool replay(struct llm *l, struct cg_err *e)
 {
@@ -218,9 +234,8 @@ static bool replay(struct llm *l, struct cg_err *e)
         cg_ledger_recover(l->ledger, cg_mono_ns());
         take_limits(l);
     }
-    if (!c->leased || l->node == 0)
-        return true;
-    cg_ledger_leased(l->ledger, 0, true, cg_mono_ns());
+    if (l->node != 0)
+        take_lease(l);
     return true;
 }
 

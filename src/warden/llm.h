@@ -39,6 +39,7 @@ void llm_keys(struct warden *w, const struct cg_json *keys); /* of the start req
 CG_MUST_USE bool llm_intercept(struct warden *w, struct cg_err *e);
 void llm_running(struct warden *w, bool running); /* the machine's meter */
 void llm_second(struct warden *w);
+bool llm_guarded(const struct warden *w); /* the guard waits for the guest to stand still */
 void llm_still(struct warden *w); /* the guest stands still: what the guard may have waited for */
 void llm_progress(struct warden *w); /* the record moved on */
 void llm_close(struct warden *w);    /* ends every call; their last lines are written */

@@ -39,8 +39,9 @@ static void write_costs(const struct llm *l, struct cg_jsonw *j)
     cg_jsonw_kuint(j, "open_calls", b.open);
     put_limit(j, "limit_nusd", b.limit_nusd);
     put_limit(j, "limit_tokens", b.limit_tokens);
-    (void)cg_ledger_get(l->ledger, 0, &a); /* the root; of old records the sandbox itself */
-    put_limit(j, "lease_nusd", a.limit_nusd);
+    (void)cg_ledger_get(l->ledger, 0, &a);
+    if (l->node != 0) /* of old records the root is the sandbox itself, and no lease */
+        put_limit(j, "lease_nusd", a.limit_nusd);
     cg_jsonw_kint(j, "committed_nusd", a.settled_nusd + a.held_nusd);
     cg_jsonw_kint(j, "want_nusd", l->want_nusd);
     cg_jsonw_kuint(j, "calls", s.calls);
@@ -145,6 +146,11 @@ void llm_alert(void *ctx, int node, int percent, int64_t spent, int64_t limit)
     }
     l->broke_node = node;
     exceeded(l);
+}
+
+bool llm_guarded(const struct warden *w)
+{
+    return w->llm && w->llm->exceeded && w->llm->exceeded_at;
 }
 
 /* How long the guard took, by one clock, is a line of the record. */

@@ -113,7 +113,7 @@ def test_a_backup_that_leaves_its_place_is_refused(saved, tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "link").symlink_to("/etc")
     (tmp_path / "in" / "plain").write_text("x")
-    for name, arguments in (("up", ["--transform", "s,plain,../out,", "plain"]), ("link", ["link"]), ("root", ["-P", "--transform", "s,^plain,/out,", "plain"])):
+    for name, arguments in (("up", ["--transform", "s,plain,../out,", "plain"]), ("link", ["link"]), ("root", ["-P", "--transform", f"s,^plain,{tmp_path}/out,", "plain"])):
         file = tmp_path / f"{name}.tar.zst"
         subprocess.run(["tar", "--zstd", "-cf", file, "-C", tmp_path / "in", *arguments], check=True)
         done = restored(server, file, tmp_path / "to")

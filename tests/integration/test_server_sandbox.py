@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import tarfile
+import threading
 import time
 
 import httpx
@@ -340,12 +341,14 @@ def test_pings_that_nobody_reads_do_not_grow_the_server(server, box):
 # --- events ---
 
 
-def sse(server, path, until, **headers):
-    """Reads a stream until `until(fields)` or its end; the list of field dicts."""
+def sse(server, path, until, begun=None, **headers):
+    """Reads a stream until `until(fields)` or its end; the list of field dicts. Sets the event `begun` when it is open."""
     events, fields = [], {}
     with httpx.stream("GET", server.url + path, headers={"Authorization": f"Bearer {server.key}", **headers},
                       timeout=30) as r:
         assert r.status_code == 200 and r.headers["content-type"].startswith("text/event-stream")
+        if begun:
+            begun.set()
         for line in r.iter_lines():
             line = line.rstrip("\n")
             if line.startswith(":"):
@@ -392,7 +395,9 @@ def test_a_stream_of_an_ended_sandbox_is_whole_and_ends_with_its_state(server):
 
 def test_one_stream_carries_all_sandboxes_of_the_account(server, box):
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        seen = pool.submit(sse, server, "/v1/events/stream", lambda f: "two-in-one" in f["data"])
+        begun = threading.Event()
+        seen = pool.submit(sse, server, "/v1/events/stream", lambda f: "two-in-one" in f["data"], begun)
+        assert begun.wait(60)
         other = server.create(memory_mb=256, disk_gb=1)
         box.run("echo one-in-one")
         other.run("echo two-in-one")

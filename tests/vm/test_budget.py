@@ -181,6 +181,32 @@ def test_sandboxes_of_an_account_share_a_months_budget_in_slices(world):
         server.api("PUT", "/v1/account/budget", {"budget": None})
 
 
+def test_a_months_budget_that_came_while_a_sandbox_was_paused_binds_it_and_one_that_went_does_not(world):
+    server, _ = world
+    sandbox = server.create(**SHAPE)
+    base = sandbox.run("echo $CAGED_GATEWAY")
+    assert call(sandbox, base + "/v1/messages")[0] == 200  # its ledger knows no lease
+    server.api("POST", sandbox.path + "/pause")
+    product.wait_for("it is paused", lambda: sandbox.get()["status"] == "paused")
+    try:
+        server.api("PUT", "/v1/account/budget", {"budget": 0.02})
+        server.api("POST", sandbox.path + "/resume")
+        product.wait_for("it runs", lambda: sandbox.get()["status"] == "running")
+        assert call(sandbox, base + "/v1/messages")[0] == 200
+        seen = product.wait_for("the month pays", lambda: (
+            lambda b: b if b["spent"] > 0 else None)(server.api("GET", "/v1/account/budget")))
+        assert seen["spent"] + seen["leased"] + seen["left"] <= 0.02 + 1e-9
+        server.api("POST", sandbox.path + "/pause")
+        product.wait_for("it is paused again", lambda: sandbox.get()["status"] == "paused")
+    finally:
+        server.api("PUT", "/v1/account/budget", {"budget": None})
+    server.api("POST", sandbox.path + "/resume")
+    product.wait_for("it runs without a budget", lambda: sandbox.get()["status"] == "running")
+    assert call(sandbox, base + "/v1/messages", {**BODY, "model": "claude-opus-4-1"})[0] == 200  # dearer than its old lease
+    assert sandbox.get()["status"] == "running"
+    sandbox.destroy()
+
+
 def rows(sandbox):
     """Of calls, as they are on disk now."""
     return [e["data"]["row"] for e in sandbox.events("cost") if e["data"]["event"] == "ledger" and "call" in e["data"]["row"]]

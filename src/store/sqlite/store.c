@@ -1,6 +1,7 @@
 /* store.h on SQLite: a thread with a queue of jobs; results come back through uv_async. */
 #include "store/store.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <sqlite3.h>
 #include <stdlib.h>
@@ -181,9 +182,11 @@ static bool copy_to(sqlite3 *from, const char *path, struct cg_err *e)
 {
     sqlite3 *to = NULL;
     unlink(path);
-    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
-    bool ok = sqlite3_open_v2(path, &to, flags, NULL) == SQLITE_OK;
-    chmod(path, 0600);
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600); /* nobody else's ever */
+    if (fd < 0)
+        return cg_fail_sys(e, "create %s", path);
+    close(fd);
+    bool ok = sqlite3_open_v2(path, &to, SQLITE_OPEN_READWRITE, NULL) == SQLITE_OK;
     sqlite3_backup *b = ok ? sqlite3_backup_init(to, "main", from, "main") : NULL;
     ok = b && sqlite3_backup_step(b, -1) == SQLITE_DONE;
     ok = sqlite3_backup_finish(b) == SQLITE_OK && ok;

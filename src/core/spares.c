@@ -30,7 +30,8 @@ static bool is_current(const struct cg_creation *n, const struct cg_spec *s)
 {
     struct cg_image image = {0};
     struct cg_creation like = {.sb = n->sb};
-    if (!cg_image_resolve(&n->sb->core->images, s->template_name, &image, NULL))
+    struct cg_err e = CG_ERR_INIT;
+    if (!cg_image_resolve(&n->sb->core->images, s->template_name, &image, &e))
         return false;
     cg_golden_key(&like, &image);
     cg_image_finish(&image);
@@ -61,13 +62,18 @@ struct cg_creation *cg_spares_take(struct cg_core *c, const struct cg_spec *s)
     return NULL;
 }
 
+/* Its end takes it off the list; until then nobody gets it. */
+static void end_spare(struct cg_creation *n)
+{
+    n->spare_ready = false;
+    cg_jail_kill(n->sb);
+}
+
 void cg_spares_drop(struct cg_core *c, const char *key)
 {
-    for (unsigned i = c->nspares; i-- > 0;) {
-        const struct cg_creation *n = c->spares[i];
-        if (!key || cg_streq(n->golden_key, key))
-            cg_jail_kill(n->sb); /* its end takes it off the list */
-    }
+    for (unsigned i = c->nspares; i-- > 0;)
+        if (!key || cg_streq(c->spares[i]->golden_key, key))
+            end_spare(c->spares[i]);
 }
 
 static unsigned have(const struct cg_core *c, const struct cg_spec *like)
@@ -84,7 +90,7 @@ static bool make_room(struct cg_core *c, const struct cg_spec *like)
 {
     for (unsigned i = 0; i < c->nspares && c->nspares >= c->options.spares; i++) {
         if (!fits(c->spares[i], like) && c->spares[i]->spare_ready) {
-            cg_jail_kill(c->spares[i]->sb);
+            end_spare(c->spares[i]);
             return true;
         }
     }

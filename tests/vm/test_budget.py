@@ -33,7 +33,9 @@ def call(sandbox, url, body=BODY, head=""):
     done = sandbox.exec(f"curl -s -m 60 -w '\\n%{{http_code}}' {head} -H 'content-type: application/json' "
                         f"-d '{json.dumps(body)}' {url}")
     text, _, status = done["output"].rpartition("\n")
-    return int(status or 0), text
+    if not status.isdigit():  # the guard ended the guest, and curl, before it said so
+        return 0, done["output"]
+    return int(status), text
 
 
 def closed(sandbox):

@@ -51,14 +51,14 @@ static bool memory(void)
 
 static bool files(void)
 {
-    mkdir("/work", 0755);
-    if (mount("tmpfs", "/work", "tmpfs", 0, NULL) != 0)
+    mkdir("/scratch", 0755);
+    if (mount("tmpfs", "/scratch", "tmpfs", 0, NULL) != 0)
         return false;
     char path[64];
     char text[64];
     for (int round = 0; round < 2; round++) {
         for (int i = 0; i < FILES; i++) {
-            snprintf(path, sizeof path, "/work/%d", i);
+            snprintf(path, sizeof path, "/scratch/%d", i);
             if (round == 1) {
                 if (unlink(path) != 0)
                     return false;

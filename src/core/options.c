@@ -221,6 +221,29 @@ static bool read_word(struct cg_options_file *f, yaml_node_t *n, const char *off
     return *out || cg_streq(word, off) || cg_options_bad(f, n, text);
 }
 
+/* A key that is one of two words, the first by default; *known: it is one. */
+static bool read_switch(struct cg_options_file *f, const char *full, yaml_node_t *value,
+                        struct cg_options *o, bool *known)
+{
+    const struct {
+        const char *name, *off, *on;
+        bool *out;
+    } words[] = {{"llm.mode", "flow", "strict", &o->llm_strict},
+                 {"llm.bodies", "kept", "dropped", &o->llm_no_bodies},
+                 {"llm.intercept", "on", "off", &o->llm_no_intercept},
+                 {"llm.unrouted", "refused", "allowed", &o->llm_unrouted},
+                 {"golden.snapshots", "on", "off", &o->golden_off},
+                 {"pause.wake", "on", "off", &o->stay_asleep},
+                 {"pause.snapshot", "on", "off", &o->pause_unsaved}};
+    for (size_t i = 0; i < CG_COUNT(words); i++) {
+        if (strcmp(full, words[i].name) != 0)
+            continue;
+        *known = true;
+        return read_word(f, value, words[i].off, words[i].on, words[i].out);
+    }
+    return false;
+}
+
 /* Those of the same section: a message has its limits. */
 static bool unknown_key(struct cg_options_file *f, yaml_node_t *at, const char *section)
 {
@@ -357,14 +380,6 @@ static bool read_key(struct cg_options_file *f, const char *section, const char 
         return (cg_options_text(value) &&
                 cg_strlcpy(o->plans.usual, sizeof o->plans.usual, cg_options_text(value))) ||
                cg_options_bad(f, value, "the name of a plan is needed");
-    if (strcmp(full, "llm.mode") == 0)
-        return read_word(f, value, "flow", "strict", &o->llm_strict);
-    if (strcmp(full, "llm.bodies") == 0)
-        return read_word(f, value, "kept", "dropped", &o->llm_no_bodies);
-    if (strcmp(full, "llm.intercept") == 0)
-        return read_word(f, value, "on", "off", &o->llm_no_intercept);
-    if (strcmp(full, "llm.unrouted") == 0)
-        return read_word(f, value, "refused", "allowed", &o->llm_unrouted);
     if (strcmp(section, "machine") == 0)
         return read_machine(f, key, at, value, &o->machine);
     if (strcmp(full, "llm.prices") == 0 && cg_options_text(value)) {
@@ -391,14 +406,12 @@ static bool read_key(struct cg_options_file *f, const char *section, const char 
     uint32_t *number = number_of(full, o, &max);
     if (number)
         return read_number(f, value, max, number);
-    if (strcmp(full, "golden.snapshots") == 0)
-        return read_word(f, value, "on", "off", &o->golden_off);
+    bool known = false;
+    bool fine = read_switch(f, full, value, o, &known);
+    if (known)
+        return fine;
     if (strcmp(full, "accounts.signup") == 0)
         return cg_options_signup(f, value, &o->signup);
-    if (strcmp(full, "pause.wake") == 0)
-        return read_word(f, value, "on", "off", &o->stay_asleep);
-    if (strcmp(full, "pause.snapshot") == 0)
-        return read_word(f, value, "on", "off", &o->pause_unsaved);
     return unknown_key(f, at, section);
 }
 

@@ -326,6 +326,19 @@ static void load_template(struct cg_spec *s, const struct cg_json *doc)
     cg_buf_finish(&b);
 }
 
+static void load_costs(struct cg_sandbox *sb, const struct cg_json *inner)
+{
+    int64_t budget = cg_json_int(inner, "budget_nusd", -1);
+    sb->llm_nusd = cg_json_int(inner, "llm_nusd", 0);
+    sb->compute_nusd = cg_json_int(inner, "compute_nusd", 0);
+    sb->llm_tokens = cg_json_int(inner, "llm_tokens", 0);
+    sb->unpriced_calls = (uint64_t)cg_json_int(inner, "unpriced_calls", 0);
+    sb->spec.budget_tokens = cg_json_int(inner, "budget_tokens", 0);
+    sb->spec.budget_pause = cg_json_bool(inner, "budget_pause", false);
+    sb->spec.has_budget = budget >= 0;
+    sb->spec.budget_nusd = CG_MAX(budget, 0);
+}
+
 struct cg_sandbox *cg_sandbox_load(struct cg_core *c, const struct cg_store_sandbox *row)
 {
     enum cg_status status;
@@ -376,15 +389,7 @@ struct cg_sandbox *cg_sandbox_load(struct cg_core *c, const struct cg_store_sand
     cg_strlcpy(sb->accel, sizeof sb->accel, accel ? accel : "");
     const char *token = cg_json_str(inner, "run_token");
     cg_strlcpy(sb->run_token, sizeof sb->run_token, token ? token : "");
-    sb->llm_nusd = cg_json_int(inner, "llm_nusd", 0);
-    sb->compute_nusd = cg_json_int(inner, "compute_nusd", 0);
-    sb->spec.budget_tokens = cg_json_int(inner, "budget_tokens", 0);
-    sb->spec.budget_pause = cg_json_bool(inner, "budget_pause", false);
-    sb->llm_tokens = cg_json_int(inner, "llm_tokens", 0);
-    sb->unpriced_calls = (uint64_t)cg_json_int(inner, "unpriced_calls", 0);
-    int64_t budget = cg_json_int(inner, "budget_nusd", -1);
-    sb->spec.has_budget = budget >= 0;
-    sb->spec.budget_nusd = CG_MAX(budget, 0);
+    load_costs(sb, inner);
     cg_scores_load(sb, inner);
     load_error(sb, cg_json_get(doc, "error"));
     return sb;

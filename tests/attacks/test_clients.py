@@ -5,26 +5,12 @@ carried into a guest of minimal as they are installed here, and npm and Go are s
 import os
 
 import carry
-import outside
-import product
 import pytest
-from outside import GOOD, OTHER, RESOLVER, policy, root
+from outside import GOOD, OTHER, root
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="makes network namespaces")
 
 SLOW_MS = 600000  # an interpreter's start takes many seconds under emulation on a busy machine
-
-
-@pytest.fixture(scope="module")
-def lab():
-    with outside.lab() as lab:
-        yield lab
-
-
-@pytest.fixture(scope="module")
-def server(lab):
-    with product.Server(outside.calm() + f"network:\n  resolvers: [{RESOLVER}]\n") as s:
-        yield s
 
 
 def guest(server, template, memory_mb, carried=None):

@@ -24,18 +24,6 @@ def stack():
 
 
 @pytest.fixture(scope="module")
-def lab():
-    with outside.lab() as lab:
-        yield lab
-
-
-@pytest.fixture(scope="module")
-def server(lab):
-    with product.Server(outside.calm() + f"network:\n  resolvers: [{RESOLVER}]\n") as s:
-        yield s
-
-
-@pytest.fixture(scope="module")
 def box(server):
     s = server.create(memory_mb=256, disk_gb=1, allowlist=["good.example"])
     yield s

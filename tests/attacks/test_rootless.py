@@ -14,12 +14,6 @@ pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="makes network namespac
 
 
 @pytest.fixture(scope="module")
-def lab():
-    with outside.lab() as lab:
-        yield lab
-
-
-@pytest.fixture(scope="module")
 def server(lab):
     with rootless.server(outside.calm() + f"network:\n  resolvers: [{RESOLVER}]\n") as s:
         yield s

@@ -41,18 +41,21 @@ export function AuditTab() {
     );
   if (!list.data) return <Loading what="the audit log" />;
   const { entries, has_more } = list.data;
+  const whose = (
+    <Whose
+      team={team}
+      least="admin"
+      set={(t) => {
+        setBefores([]);
+        setTeam(t);
+      }}
+    />
+  );
   if (entries.length === 0)
     return (
       <Empty icon="list" title="Nothing was changed yet">
         <p>Every request that changes something stands here before it is answered. What happens inside a sandbox is in its own record.</p>
-        <Whose
-          team={team}
-          least="admin"
-          set={(t) => {
-            setBefores([]);
-            setTeam(t);
-          }}
-        />
+        {whose}
       </Empty>
     );
   const nameOf = (id: string | null) => (id === null ? "a login" : (keys.data?.find((k) => k.id === id)?.name ?? id));
@@ -60,14 +63,7 @@ export function AuditTab() {
     <div class="stack">
       <div class="row wrap-row">
         <p class="dim grow">Every request that changed something, or tried to. What happens inside a sandbox is in its own record.</p>
-        <Whose
-          team={team}
-          least="admin"
-          set={(t) => {
-            setBefores([]);
-            setTeam(t);
-          }}
-        />
+        {whose}
       </div>
       <Table
         label="Audit log"

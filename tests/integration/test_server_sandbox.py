@@ -456,7 +456,8 @@ def test_destroy_while_it_is_made_leaves_nothing(server, phase):
 def test_the_synchronous_create_hears_of_a_destroy(server):
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         create = pool.submit(server.call, "POST", "/v1/sandboxes",
-                             json={"template": "minimal", "memory_mb": 256, "disk_gb": 1, "name": "to-go"})
+                             # a shape that nobody else has boots for a while: there is time to destroy it
+                             json={"template": "minimal", "memory_mb": 288, "disk_gb": 1, "name": "to-go"})
         found = product.wait_for("it is listed", lambda: [s for s in server.api("GET", "/v1/sandboxes") if
                                                           s.get("name") == "to-go"])[0]
         server.api("DELETE", f"/v1/sandboxes/{found['id']}")
